@@ -1,0 +1,96 @@
+"""Two gloo processes under DDP and FSDP2, each trained by TRL's own loop, against one process on the whole batch."""
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from sfpo import EntropyGate
+
+pytestmark = pytest.mark.skipif(not dist.is_available(), reason="this torch has no torch.distributed")
+
+
+@pytest.fixture(scope="module")
+def both(launch):
+    return launch("ddp", "ddp_mini_batches", "ddp_closed", "ddp_grpo", "ddp_lora", "fsdp2", "fsdp2_lora")
+
+
+@pytest.fixture(scope="module")
+def alone(train_alone):
+    return train_alone("ddp")
+
+
+def test_ranks_end_bit_identical(both):
+    for name, (first, second) in both.items():
+        assert_equal(first["weights"], second["weights"], name)
+
+
+@pytest.mark.parametrize("engine", ["ddp", "fsdp2"])
+def test_two_processes_equal_one_on_the_whole_batch(both, alone, engine):
+    result = both[engine][0]
+    moved = max((alone["weights"][n] - w).abs().max() for n, w in alone["stages"][0]["start"].items())
+    assert moved > 1e-2
+    for name, weight in alone["weights"].items():
+        torch.testing.assert_close(result["weights"][name], weight, rtol=1e-4, atol=1e-6)
+    for key in ("loss", "grad_norm", "sfpo/drift", "sfpo/entropy", "sfpo/alpha", "sfpo/pass_3/kl"):
+        assert history(result, key) == pytest.approx(history(alone, key), rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize("engine", ["ddp", "fsdp2"])
+def test_alpha_is_decided_once_for_all_ranks(both, engine):
+    first, second = both[engine]
+    alphas = history(first, "sfpo/alpha")
+    assert alphas == history(second, "sfpo/alpha")
+    assert history(first, "sfpo/entropy") == history(second, "sfpo/entropy")
+    own = []
+    for rank in (first, second):
+        gate = EntropyGate(alpha=0.8, window=2, threshold=0.5, sides="upper", mode="reversible")
+        own.append([gate.update(entropy) for entropy in rank["own_entropies"]])
+    assert own[0] != own[1]  # each by itself would have gone its own way
+
+
+@pytest.mark.parametrize("engine", ["ddp", "fsdp2"])
+def test_snapshot_and_reposition_are_of_local_shards(both, alone, engine):
+    whole = history(alone, "sfpo/snapshot_bytes")[0]
+    share = history(both[engine][0], "sfpo/snapshot_bytes")[0] / whole
+    assert share == 1 if engine == "ddp" else share == pytest.approx(0.5, abs=0.05)
+    for stage in both[engine][0]["stages"]:
+        for name, start in stage["start"].items():
+            expected = start + 0.8 * (stage["end"][name] - start)
+            torch.testing.assert_close(stage["forward"][name], expected, rtol=1e-6, atol=1e-7)
+
+
+def test_a_closed_gate_is_grpo_bit_for_bit(both):
+    ours, theirs = both["ddp_closed"][0], both["ddp_grpo"][0]
+    assert_equal(ours["weights"], theirs["weights"])
+    for key in ("loss", "grad_norm", "learning_rate"):
+        assert history(ours, key) == history(theirs, key)
+
+
+def test_steps_and_schedule_of_mini_batches(both):
+    result = both["ddp_mini_batches"][0]
+    # Two mini-batches, each the batch of one step of the schedule; all passes but the slow one at the first's rate.
+    assert result["rates"] == pytest.approx([1e-2] * 7 + [0.5e-2])
+    assert history(result, "learning_rate") == pytest.approx([1e-2, 0.5e-2])
+    assert history(result, "sfpo/optimizer_steps_per_rollout_batch") == [8]
+
+
+@pytest.mark.parametrize("engine", ["ddp", "fsdp2"])
+def test_lora_copies_and_moves_only_the_adapters(both, engine):
+    result = both[f"{engine}_lora"][0]
+    start, end = result["stages"][0]["start"], result["weights"]
+    moved = {name for name in start if not torch.equal(start[name], end[name])}
+    assert moved
+    assert all("lora_" in name for name in moved)
+    adapters = sum(weight.nbytes for name, weight in end.items() if "lora_" in name)
+    share = history(result, "sfpo/snapshot_bytes")[0] / adapters
+    assert share == 1 if engine == "ddp" else share == pytest.approx(0.5, abs=0.05)
+
+
+def assert_equal(ours, theirs, name=""):
+    assert ours.keys() == theirs.keys()
+    for weight in ours:
+        assert torch.equal(ours[weight], theirs[weight]), (name, weight)
+
+
+def history(result, key):
+    return [row[key] for row in result["log"] if key in row]

@@ -1,0 +1,269 @@
+"""What each process of an engine test does: trains scenario after scenario and saves what came of it.
+
+    python -m torch.distributed.run --nproc_per_node 2 tests/engines/worker.py MODEL FOLDER SCENARIO ...
+
+Completions are drawn from a seed of their own place in the whole batch, so that any number of processes trains on the same
+rollouts.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import torch
+from accelerate.state import AcceleratorState, GradientState, PartialState
+from accelerate.utils import DistributedType
+from datasets import Dataset
+from peft import LoraConfig
+from torch.distributed.tensor import DTensor
+from transformers import TrainerCallback
+from trl import GRPOConfig, GRPOTrainer
+
+from sfpo.trl import SFPOConfig, SFPOTrainer
+
+PROMPTS = [f"{a}+{b}=" for a in range(4) for b in range(6)]
+ROWS_A_STEP = 16
+
+SETTINGS: dict[str, Any] = {
+    "gradient_accumulation_steps": 2,
+    "num_generations": 4,
+    "max_completion_length": 6,
+    "learning_rate": 1e-2,
+    "max_steps": 2,
+    "lr_scheduler_type": "linear",
+    "logging_steps": 1,
+    "save_strategy": "no",
+    "report_to": "none",
+    "bf16": False,
+    "gradient_checkpointing": False,
+    "disable_tqdm": True,
+}
+
+
+def reward_low_digits(completions: list[str], **columns: Any) -> list[float]:
+    return [sum(character in "012" for character in c) / max(1, len(c)) for c in completions]
+
+
+class Scripted:
+    """Completions that do not depend on the policy, nor on how the batch is spread over processes."""
+
+    generations = 0
+
+    def _generate_single_turn(self, prompt_ids: list[list[int]], *args: Any, **kwargs: Any) -> Any:
+        # With these seeds the entropy rises from the first step to the second on rank 0, and falls on rank 1.
+        first = 136_000 + 100 * self.generations + self.accelerator.process_index * len(prompt_ids)
+        self.generations += 1
+        return [self._completion(first + row) for row in range(len(prompt_ids))], None
+
+    def _completion(self, seed: int) -> list[int]:
+        generator = torch.Generator().manual_seed(seed)
+        length = int(torch.randint(2, 7, (), generator=generator))
+        return torch.randint(3, len(self.processing_class), (length,), generator=generator).tolist()
+
+
+class SFPO(Scripted, SFPOTrainer):
+    """Notes θ_0, θ_K, θ̃ and what the slow pass starts from, in every SFPO step."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.own_entropies: list[float] = []
+        """Of this process's own completions, which α must not depend on alone."""
+        self.stages: list[dict[str, Any]] = []
+
+    def _reduce(self, tensor: torch.Tensor, how: str = "sum") -> torch.Tensor:
+        if tensor.numel() == 2:
+            self.own_entropies.append(float(tensor[0] / tensor[1]))
+        return super()._reduce(tensor, how)
+
+    def _run_trajectory(self, model: torch.nn.Module, batch: Any) -> None:
+        self.stages.append({"start": masters(self.model)})
+        super()._run_trajectory(model, batch)
+
+    def _finish_pass(self, index: int) -> None:
+        if index == self.args.inner_steps - 1:
+            self.stages[-1]["end"] = masters(self.model)
+        super()._finish_pass(index)
+
+    def _gradient(self, model: torch.nn.Module, mini_batch: Any) -> None:
+        # Overwritten by each call: the last one is the slow pass's.
+        self.stages[-1] |= {"repositioned": masters(self.model), "forward": whole_weights(self.model)}
+        super()._gradient(model, mini_batch)
+
+
+class GRPO(Scripted, GRPOTrainer):
+    pass
+
+
+class Rates(TrainerCallback):
+    """The learning rate of every optimizer step."""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, optimizer: Any = None, **kwargs: Any) -> None:
+        while hasattr(optimizer, "optimizer"):
+            optimizer = optimizer.optimizer
+        self.values: list[float] = []
+        first = optimizer.param_groups[0]
+
+        def note(optimizer: Any, args: Any, kwargs: Any) -> None:
+            # DeepSpeed steps one group of weights at a time.
+            if optimizer.param_groups[0] is first and first["params"]:
+                self.values.append(float(first["lr"]))
+
+        optimizer.register_step_pre_hook(note)
+
+
+def run(model: str, folder: Path, engine: str, method: str, **settings: Any) -> dict[str, Any]:
+    """Train one scenario in this process, which may be one of several."""
+    for state in (AcceleratorState, GradientState):
+        state._reset_state()
+    PartialState._reset_state()
+    os.environ.pop("ACCELERATE_USE_DEEPSPEED", None)
+    processes = int(os.environ.get("WORLD_SIZE", 1))
+    lora = settings.pop("lora", None)
+    resume = settings.pop("resume", None)
+    if resume is not None:
+        resume = str(folder.parent / resume / "checkpoint-2")
+    settings = {**SETTINGS, "per_device_train_batch_size": ROWS_A_STEP // 2 // processes, **settings}
+    if engine.startswith("zero"):
+        zero = {"stage": int(engine[-1]), **settings.pop("zero", {})}
+        if zero["stage"] == 3:
+            zero["stage3_gather_16bit_weights_on_model_save"] = True
+        auto = (
+            "train_micro_batch_size_per_gpu",
+            "gradient_accumulation_steps",
+            "gradient_clipping",
+            "train_batch_size",
+        )
+        config = {"zero_optimization": zero, "bf16": {"enabled": True}} | dict.fromkeys(auto, "auto")
+        # Beside a GPU none of this is needed: accelerate chooses its own backend, and transformers takes bf16.
+        os.environ["ACCELERATE_USE_DEEPSPEED"] = "true"
+        PartialState(backend="gloo")
+        settings |= {"accelerator_config": {"use_configured_state": True}, "use_cpu": True, "bf16": True}
+        settings |= {"deepspeed": config | settings.pop("deepspeed", {})}
+    elif engine == "fsdp2":
+        # accelerate shards on accelerators only; this one is a CPU to everything else.
+        PartialState(cpu=True, backend="gloo")
+        PartialState._shared_state["distributed_type"] = DistributedType.MULTI_XPU
+        settings |= {
+            "accelerator_config": {"use_configured_state": True},
+            "fsdp": True,
+            "fsdp_config": {"version": 2, "transformer_layer_cls_to_wrap": ["Qwen2DecoderLayer"]},
+        }
+    else:
+        settings |= {"use_cpu": True, "ddp_backend": "gloo" if processes > 1 else None}
+    trainer_class, config_class = (GRPO, GRPOConfig) if method == "grpo" else (SFPO, SFPOConfig)
+    if method == "sfpo":
+        settings = {"compact_passes": False, "compact_rollouts": False, "gate": "off"} | settings
+    rates = Rates()
+    trainer = trainer_class(
+        model=model,
+        reward_funcs=reward_low_digits,
+        args=config_class(output_dir=str(folder), **settings),
+        train_dataset=Dataset.from_dict({"prompt": PROMPTS}),
+        callbacks=[rates],
+        peft_config=lora and LoraConfig(**lora),
+    )
+    trainer.train(resume_from_checkpoint=resume)
+    return {
+        "weights": whole_weights(trainer.model),
+        "masters": masters(trainer.model),
+        "stages": getattr(trainer, "stages", None),
+        "log": trainer.state.log_history,
+        "own_entropies": getattr(trainer, "own_entropies", None),
+        "rates": rates.values,
+        "folder": folder,
+    }
+
+
+@torch.no_grad()
+def whole_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """What the forward uses, gathered from all processes."""
+    weights = {}
+    for name, weight in model.named_parameters():
+        if hasattr(weight, "ds_id"):
+            import deepspeed
+
+            with deepspeed.zero.GatheredParameters([weight]):
+                value = weight.detach().clone()
+        else:
+            value = (weight.full_tensor() if isinstance(weight, DTensor) else weight).detach().clone()
+        weights[name] = value
+    return weights
+
+
+def masters(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """What the optimizer steps from, gathered from all processes."""
+    if not any(hasattr(weight, "ds_id") or hasattr(weight, "_hp_mapping") for weight in model.parameters()):
+        return whole_weights(model)
+    from deepspeed.utils import safe_get_full_fp32_param
+
+    return {n: safe_get_full_fp32_param(w).clone() for n, w in model.named_parameters() if w.requires_grad}
+
+
+# Adam makes a step of full length of a gradient that is nothing but rounding; SGD does not.
+SGD = {"optim": "sgd", "learning_rate": 0.1}
+GATE = {"gate": "reversible", "gate_sides": "upper", "entropy_window": 2, "entropy_threshold": 0.5}
+LORA = {"r": 4, "lora_dropout": 0.1, "target_modules": ["q_proj", "v_proj"]}
+MINI_BATCHES = {"steps_per_generation": 4}
+EPOCHS = {"lr_scheduler_type": "constant", "max_steps": 1}
+SAVING = {"max_steps": 3, "save_strategy": "steps", "save_steps": 2, "save_total_limit": None}
+CPU = {"device": "cpu", "pin_memory": False}
+OFFLOADED = {"zero": {"offload_optimizer": CPU}, "deepspeed": {"zero_force_ds_cpu_optimizer": False}}
+OWN_SCHEDULE = {
+    "optimizer": {"type": "AdamW", "params": {"lr": "auto", "weight_decay": "auto", "torch_adam": True}},
+    "scheduler": {
+        "type": "WarmupDecayLR",
+        "params": {"warmup_min_lr": 0, "warmup_max_lr": "auto", "warmup_num_steps": 1, "total_num_steps": "auto"},
+    },
+}
+
+SCENARIOS: dict[str, dict[str, Any]] = {
+    "ddp": {"engine": "ddp", "method": "sfpo"} | SGD | GATE,
+    "ddp_mini_batches": {"engine": "ddp", "method": "sfpo"} | MINI_BATCHES,
+    "ddp_closed": {"engine": "ddp", "method": "sfpo", "alpha": 0.0},
+    "ddp_grpo": {"engine": "ddp", "method": "grpo"},
+    "ddp_lora": {"engine": "ddp", "method": "sfpo", "lora": LORA, "max_steps": 1},
+    "fsdp2": {"engine": "fsdp2", "method": "sfpo"} | SGD | GATE,
+    "fsdp2_lora": {"engine": "fsdp2", "method": "sfpo", "lora": LORA, "max_steps": 1},
+    "zero1": {"engine": "zero1", "method": "sfpo"} | SGD,
+    "zero1_own_schedule": {"engine": "zero1", "method": "sfpo", "deepspeed": OWN_SCHEDULE},
+    "zero2": {"engine": "zero2", "method": "sfpo"} | SGD,
+    "zero2_closed": {"engine": "zero2", "method": "sfpo", "alpha": 0.0},
+    "zero2_grpo": {"engine": "zero2", "method": "grpo"},
+    "zero2_alpha_one": {"engine": "zero2", "method": "sfpo", "alpha": 1.0} | EPOCHS,
+    "zero2_epochs": {"engine": "zero2", "method": "grpo", "num_iterations": 4} | EPOCHS | {"max_steps": 4},
+    "zero2_saved": {"engine": "zero2", "method": "sfpo"} | SAVING,
+    "zero2_resumed": {"engine": "zero2", "method": "sfpo", "resume": "zero2_saved"} | SAVING,
+    "zero2_offloaded": {"engine": "zero2", "method": "sfpo", "max_steps": 1} | OFFLOADED,
+    "zero3": {"engine": "zero3", "method": "sfpo"} | SGD,
+    "zero3_mini_batches": {"engine": "zero3", "method": "sfpo"} | MINI_BATCHES,
+    "zero3_closed": {"engine": "zero3", "method": "sfpo", "alpha": 0.0},
+    "zero3_grpo": {"engine": "zero3", "method": "grpo"},
+    "zero3_saved": {"engine": "zero3", "method": "sfpo"} | SAVING,
+    "zero3_resumed": {"engine": "zero3", "method": "sfpo", "resume": "zero3_saved"} | SAVING,
+    "zero3_offloaded": {
+        "engine": "zero3",
+        "method": "sfpo",
+        "max_steps": 1,
+        "zero": {"offload_optimizer": CPU, "offload_param": CPU},
+        "deepspeed": {"zero_force_ds_cpu_optimizer": False},
+    },
+    "zero3_lora": {"engine": "zero3", "method": "sfpo", "lora": LORA, "max_steps": 1},
+}
+
+
+def main(model: str, folder: str, *names: str) -> None:
+    torch.set_num_threads(1)
+    rank = os.environ["RANK"]
+    for name in names:
+        if rank == "0":
+            print(f"scenario {name}", file=sys.stderr)
+        result = run(model, Path(folder) / name, **SCENARIOS[name])
+        torch.save(result, f"{folder}/{name}.{rank}.pt")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
