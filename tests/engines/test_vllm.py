@@ -1,0 +1,61 @@
+"""vLLM gets the weights once a batch of rollouts, after the slow correction. vLLM itself is faked where TRL calls it."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from datasets import Dataset
+from fake_vllm import FakeColocated, FakeServer
+from transformers import TrainerCallback
+from trl.generation import vllm_generation
+from worker import PROMPTS, SETTINGS, reward_low_digits
+
+from sfpo.trl import SFPOConfig, SFPOTrainer
+
+
+class Watch(TrainerCallback):
+    def __init__(self, events):
+        self.events = events
+
+    def on_step_end(self, args, state, control, model=None, **kwargs):
+        self.events.append(("step end", {name: w.detach().clone() for name, w in model.named_parameters()}))
+
+
+@pytest.mark.parametrize("steps_per_generation", [2, 4])
+@pytest.mark.parametrize("mode", ["server", "colocate"])
+def test_weights_are_synced_after_the_slow_correction_only(
+    tiny_model, tmp_path, monkeypatch, mode, steps_per_generation
+):
+    events = []
+    monkeypatch.setattr(vllm_generation, "is_vllm_available", lambda *_: True)
+    monkeypatch.setattr(vllm_generation, "VLLMClient", FakeServer(events))
+    monkeypatch.setattr(vllm_generation, "LLM", FakeColocated(events), raising=False)
+    monkeypatch.setattr(vllm_generation, "SamplingParams", SimpleNamespace, raising=False)
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.setenv(name, "")  # TRL sets these for vLLM, and monkeypatch takes them back
+        monkeypatch.delenv(name)
+
+    class Watched(SFPOTrainer):
+        def _run_trajectory(self, *batch):
+            events.append(("trajectory", None))
+            super()._run_trajectory(*batch)
+            events.append(("trajectory end", None))
+
+    settings = SETTINGS | {"use_cpu": True, "use_vllm": True, "vllm_mode": mode, "gate": "off", "max_steps": 4}
+    settings |= {"steps_per_generation": steps_per_generation, "per_device_train_batch_size": 4}
+    Watched(
+        model=tiny_model,
+        reward_funcs=reward_low_digits,
+        args=SFPOConfig(output_dir=str(tmp_path), **settings),
+        train_dataset=Dataset.from_dict({"prompt": PROMPTS}),
+        callbacks=[Watch(events)],
+    ).train()
+    batch = ["sync", "generate", "trajectory", "trajectory end", "step end"]
+    batch += ["step end"] * (steps_per_generation // 2 - 1)
+    names = [name for name, _ in events]
+    assert names == batch * (4 // (steps_per_generation // 2))
+    for index in range(len(batch), len(events), len(batch)):
+        synced, trained = events[index][1], events[index - 1][1]
+        assert synced.keys() == trained.keys()
+        for name, weight in trained.items():
+            assert torch.equal(synced[name], weight)
