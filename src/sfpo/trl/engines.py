@@ -154,7 +154,7 @@ class _BackwardOnly(DeepSpeedEngineWrapper):
         super().__init__(engine)
         self.get_global_grad_norm = grad_norm  # the engine's own is known after its step only
 
-    def backward(self, loss: Tensor, sync_gradients: bool = True, **kwargs: Any) -> None:
+    def backward(self, loss: Tensor, sync_gradients: bool, **kwargs: Any) -> None:
         self.engine.set_gradient_accumulation_boundary(is_boundary=sync_gradients)
         self.engine.backward(loss, **kwargs)
 
