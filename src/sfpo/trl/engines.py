@@ -16,7 +16,8 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
-from accelerate.utils import DeepSpeedEngineWrapper, DistributedType
+from accelerate.utils import DistributedType
+from accelerate.utils.deepspeed import DeepSpeedEngineWrapper  # accelerate.utils itself has it beside DeepSpeed only
 from torch import Tensor
 from torch.distributed.fsdp import CPUOffloadPolicy
 
