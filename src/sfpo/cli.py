@@ -7,11 +7,17 @@ from collections.abc import Sequence
 from sfpo import __version__, compute
 from sfpo.errors import UsageError
 
-_COMMANDS = {"train": "sfpo.training.command", "eval": "sfpo.evaluation.command", "grade": "sfpo.grading.command"}
+_COMMANDS = {
+    "train": "sfpo.training.command",
+    "compare": "sfpo.comparison.command",
+    "eval": "sfpo.evaluation.command",
+    "grade": "sfpo.grading.command",
+}
 
 _HELP = """usage: sfpo COMMAND ...
 
   train   train a language model on a task with SFPO, GRPO or an ablation (no argument needed)
+  compare train with several methods and seeds; how many rollouts and seconds each needs for GRPO's best accuracy
   eval    answer maths benchmarks with a model: pass@1 with its interval, pass@k, every answer with its verdict
   grade   grade one answer, or a file of answers, against the right ones
 
