@@ -159,10 +159,11 @@ def test_a_killed_comparison_takes_its_runs_along_and_continues(tmp_path):
     ("arguments", "said"),
     [
         (["--methods", "ppo"], "unknown method 'ppo'"),
+        (["--methods", "sfpo:alfa=1"], "cannot vary 'alfa'"),
         (["--seeds", "many"], "--seeds takes how many"),
         (["--seeds", "0"], "at least one seed"),
         (["--sweep", "innersteps=1"], "cannot vary 'innersteps'"),
-        (["--sweep", "inner_steps="], "names no values"),
+        (["--sweep", "inner_steps="], "names no value"),
         (["--sweep", "inner_steps=0,1"], "inner_steps"),
         (["--seed", "3"], "--seed is set by sfpo compare"),
         (["--no_such_option", "3"], "no_such_option"),

@@ -63,7 +63,7 @@ def _specification(options: CompareOptions, arguments: Sequence[str]) -> Specifi
         "command": ["sfpo", "compare", *arguments],
         "model": options.example.command.model,
         "task": options.example.command.task,
-        "methods": options.methods,
+        "methods": sorted({variant.method for variant in options.variants}),
         "seeds": options.seeds,
         "sweep": options.sweep,
         "train": options.train,
@@ -83,7 +83,7 @@ def _specification(options: CompareOptions, arguments: Sequence[str]) -> Specifi
     known = {variant["name"] for variant in specification["variants"]}
     specification["variants"] += [variant for variant in before["variants"] if variant["name"] not in known]
     specification["seeds"] = sorted({*before["seeds"], *options.seeds})
-    specification["methods"] = list(dict.fromkeys([*before["methods"], *options.methods]))
+    specification["methods"] = sorted({*before["methods"], *specification["methods"]})
     return specification
 
 

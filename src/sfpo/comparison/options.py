@@ -27,7 +27,7 @@ class CompareOptions:
     """`train` is what every run is given, `example` how the first of them reads it."""
 
     folder: Path
-    methods: list[str]
+    methods: list[tuple[str, dict[str, str]]]
     seeds: list[int]
     sweep: dict[str, list[str]]
     jobs: int | None
@@ -64,7 +64,11 @@ def parse_comparison(arguments: Sequence[str]) -> CompareOptions:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--methods", default="grpo,multi_epoch,sfpo", help=f"among {', '.join(METHODS)}")
+    parser.add_argument(
+        "--methods",
+        default="grpo,multi_epoch,sfpo",
+        help=f"among {', '.join(METHODS)}, each with settings of its own if it needs them: sfpo:alpha=0.6:inner_steps=5",
+    )
     parser.add_argument("--seeds", default="3", help="how many (0, 1, ...), or a list such as 3,4,7")
     parser.add_argument("--sweep", action="append", default=[], help="FIELD=VALUE,VALUE of any option of sfpo train")
     parser.add_argument("--output_dir", required=True, help="folder of the comparison")
@@ -105,11 +109,16 @@ def _evaluations(example: Parsed) -> list[str]:
     return ["--eval_every", str(max(1, steps // _EVALUATIONS))]
 
 
-def _methods(text: str) -> list[str]:
-    methods = list(dict.fromkeys(text.split(",")))
-    for method in methods:
+def _methods(text: str) -> list[tuple[str, dict[str, str]]]:
+    methods = []
+    for entry in dict.fromkeys(text.split(",")):
+        method, *settings = entry.split(":")
         if method not in METHODS:
             raise UsageError(f"unknown method '{method}': choose among {', '.join(METHODS)}")
+        own = dict(setting.partition("=")[::2] for setting in settings)
+        for name, value in own.items():
+            _check_field("--methods", name, value)
+        methods.append((method, own))
     return methods
 
 
@@ -126,9 +135,13 @@ def _seeds(text: str) -> list[int]:
 
 def _sweep(text: str) -> tuple[str, list[str]]:
     name, _, values = text.partition("=")
+    _check_field("--sweep", name, values)
+    return name, list(dict.fromkeys(values.split(",")))
+
+
+def _check_field(option: str, name: str, values: str) -> None:
     known = {f.name for part in (TrainOptions, SFPOConfig, ModelConfig) for f in fields(part)} - _SET_BY_COMPARE
     if name not in known:
-        raise UsageError(f"--sweep cannot vary '{name}': write FIELD=VALUE,VALUE with an option of sfpo train")
+        raise UsageError(f"{option} cannot vary '{name}': write an option of sfpo train, as FIELD=VALUE")
     if not values or "/" in values:
-        raise UsageError(f"--sweep {text} names no values it can use: write {name}=VALUE,VALUE")
-    return name, list(dict.fromkeys(values.split(",")))
+        raise UsageError(f"{option} {name}={values} names no value it can use: write FIELD=VALUE")

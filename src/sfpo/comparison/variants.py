@@ -1,4 +1,4 @@
-"""What a comparison runs: every method at every combination of the swept settings."""
+"""What a comparison runs: every method, with settings of its own, at every combination of the swept settings."""
 
 from dataclasses import dataclass
 from itertools import product
@@ -19,7 +19,7 @@ _INERT: dict[str, set[str]] = {
 
 @dataclass(frozen=True)
 class Variant:
-    """A method with its swept settings; `baseline` is the name of the GRPO variant that it is to be compared with."""
+    """A method with what is set for it; `baseline` is the name of the GRPO variant that it is to be compared with."""
 
     name: str
     method: str
@@ -33,17 +33,19 @@ class Variant:
         return ["--method", self.method, *swept]
 
 
-def make_variants(methods: list[str], sweep: dict[str, list[str]]) -> list[Variant]:
-    """Every method with every combination of swept values that makes a difference to it, GRPO first.
+def make_variants(methods: list[tuple[str, dict[str, str]]], sweep: dict[str, list[str]]) -> list[Variant]:
+    """Every method, each with settings of its own, at every combination of swept values that makes a difference to it.
 
-    A variant's baseline is GRPO with the same settings, as far as they concern GRPO.
+    GRPO comes first. A variant's baseline is the (first) GRPO with the same swept settings, as far as they concern GRPO.
     """
     variants: dict[str, Variant] = {}
-    for method in sorted(methods, key=lambda name: name != GRPO):
+    grpo = next((own for method, own in methods if method == GRPO), {})
+    for method, own in sorted(methods, key=lambda entry: entry[0] != GRPO):
         for values in product(*sweep.values()):
-            settings = dict(zip(sweep, values, strict=True))
+            swept = dict(zip(sweep, values, strict=True))
+            settings = swept | own
             name = _name(method, settings)
-            variants[name] = Variant(name, method, _active(method, settings), _name(GRPO, settings))
+            variants[name] = Variant(name, method, _active(method, settings), _name(GRPO, swept | grpo))
     return list(variants.values())
 
 
