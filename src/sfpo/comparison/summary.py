@@ -19,7 +19,7 @@ Summary = dict[str, Any]
 def write_summary(folder: Path) -> Summary:
     """Compute what can be said of the finished runs and write both files."""
     summary = summarise(folder)
-    (folder / SUMMARY).write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
+    (folder / SUMMARY).write_text(as_json(summary))
     (folder / TABLES).write_text(as_markdown(summary))
     return summary
 
@@ -47,6 +47,11 @@ def summarise(folder: Path) -> Summary:
         "held_out_problems": int(max((row["problems"] for row in rows), default=0)),
         "variants": variants,
     }
+
+
+def as_json(summary: Summary) -> str:
+    """As it stands in `summary.json`."""
+    return json.dumps(summary, indent=1, ensure_ascii=False) + "\n"
 
 
 def _figures(done: dict[int, list[Row]], baseline: dict[int, list[Row]], seeds: list[int]) -> Summary:
