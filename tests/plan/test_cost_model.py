@@ -16,6 +16,7 @@ TINY = Architecture(8, 16, 2, 4, 2, 2, vocabulary=32, tied=True)
 WORK = Workload(
     micro_batch=4, accumulation=2, group_size=4, prompt_length=10, completion_length=20, longest_completion=40
 )
+H100 = GPUS["h100-80gb"]
 EXACT = Efficiency(rollout=1, seconds_per_token=0, update=1, seconds_per_micro_batch=0)
 
 
@@ -54,25 +55,35 @@ def test_flops_of_a_forward_are_two_a_weight_and_token():
 def test_sixteen_bytes_a_weight_under_ddp_and_shares_of_it_when_sharded():
     work = replace(WORK, bf16=False)
     model = paper.PAPER_MODELS["Qwen/Qwen2.5-Math-7B"]
-    assert memory.estimate(model, work).states == 16 * model.weights
+    assert memory.estimate(model, work, H100).states == 16 * model.weights
     eight = replace(WORK, devices=8)
-    ddp, zero2, zero3 = (memory.estimate(model, replace(eight, engine=e)) for e in ("ddp", "zero2", "zero3"))
+    ddp, zero2, zero3 = (memory.estimate(model, replace(eight, engine=e), H100) for e in ("ddp", "zero2", "zero3"))
     assert zero2.states == 2 * model.weights + 16 * model.weights / 8
     assert zero3.weights < zero2.weights < ddp.weights
     assert zero3.snapshot == 4 * model.weights / 8
 
 
 def test_lora_keeps_optimizer_states_and_snapshot_of_the_adapters_only():
-    lora = memory.estimate(TINY, replace(WORK, engine="lora", lora_rank=2))
+    lora = memory.estimate(TINY, replace(WORK, engine="lora", lora_rank=2), H100)
     adapters = 2 * 2 * ((8 + 8) + (8 + 4))
     assert (lora.snapshot, lora.moments) == (4 * adapters, 8 * adapters)
     assert lora.weights == 6 * TINY.weights
 
 
+def test_what_a_colocated_vllm_keeps_is_there_while_training_too():
+    own, colocated, server = (
+        memory.estimate(TINY, replace(WORK, vllm_share=share), H100) for share in (None, 0.4, 0.0)
+    )
+    assert own.cache == 2 * TINY.cache_values_per_token * 8 * 50
+    assert own.peak == own.states + max(own.activations, own.cache)
+    assert colocated.peak == pytest.approx(own.states + own.activations + 0.4 * 80e9)
+    assert server.peak == own.states + own.activations
+
+
 def test_checkpointing_saves_memory_and_costs_a_forward():
     model, plain = paper.PAPER_MODELS["Qwen/Qwen2.5-Math-1.5B"], replace(WORK, group_size=1, longest_completion=4000)
     checkpointed = replace(plain, gradient_checkpointing=True)
-    assert memory.estimate(model, checkpointed).activations < memory.estimate(model, plain).activations / 5
+    assert memory.estimate(model, checkpointed, H100).activations < memory.estimate(model, plain, H100).activations / 5
     fast_memory = replace(CPU, bandwidth=1e30)
     costs = [seconds.nominal_pass(model, w, fast_memory) for w in (plain, checkpointed)]
     assert costs[1] / costs[0] == pytest.approx(4 / 3)
@@ -117,14 +128,13 @@ def test_a_comparison_gives_the_rollout_reduction_of_each_k(tmp_path):
 
 
 def test_devices_share_the_work_and_pay_for_what_they_exchange():
-    hardware = GPUS["h100-80gb"]
     model = paper.PAPER_MODELS["Qwen/Qwen2.5-Math-7B"]
     one, eight = (replace(WORK, devices=d, engine="zero3") for d in (1, 8))
     assert eight.rollouts == 8 * one.rollouts
     exchanged = (2 * 4 + 2 * 2 * eight.micro_batches) * model.weights * 7 / 8
-    adam = 28 * model.weights * (1 - 1 / 8) / hardware.bandwidth
-    difference = seconds.nominal_pass(model, eight, hardware) - seconds.nominal_pass(model, one, hardware)
-    assert difference == pytest.approx(exchanged / hardware.link - adam)
+    adam = 28 * model.weights * (1 - 1 / 8) / H100.bandwidth
+    difference = seconds.nominal_pass(model, eight, H100) - seconds.nominal_pass(model, one, H100)
+    assert difference == pytest.approx(exchanged / H100.link - adam)
 
 
 def test_the_papers_relation_holds_for_two_models_and_misses_the_third():

@@ -38,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     efficiency = _efficiency(options)
     work = options.work
-    bytes_ = memory.estimate(options.architecture, work)
+    bytes_ = memory.estimate(options.architecture, work, options.device)
     step = seconds.estimate(options.architecture, work, options.device, efficiency)
     by_k = reductions(step, options.rollout_reductions)
     checks = [
@@ -102,7 +102,7 @@ _LABELS = {
     "gradients": "gradients",
     "moments": "Adam's moments",
     "activations": "activations of a micro-batch",
-    "cache": "keys and values while sampling",
+    "cache": "keys and values, or vLLM's share",
 }
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from sfpo.plan.architecture import Architecture
+from sfpo.plan.hardware import Hardware
 from sfpo.plan.workload import Workload
 
 _HEAD_CHUNK = 1024
@@ -22,7 +23,8 @@ class Memory:
     """Adam's two, fp32."""
     activations: float
     cache: float
-    """Keys and values of every sequence while it is sampled, all at their longest."""
+    """Keys and values of every sequence while it is sampled, all at their longest; or what vLLM keeps for good."""
+    keeps_cache: bool
     snapshot: float
     """θ_0, fp32, one device's share, in the host's memory."""
 
@@ -33,6 +35,8 @@ class Memory:
     @property
     def peak(self) -> float:
         """Sampling and passes take turns; what lasts is there in both."""
+        if self.keeps_cache:
+            return self.states + self.activations + self.cache
         return self.states + max(self.activations, self.cache)
 
 
@@ -41,7 +45,7 @@ def trainable(model: Architecture, work: Workload) -> int:
     return model.lora_weights(work.lora_rank) if work.engine == "lora" else model.weights
 
 
-def estimate(model: Architecture, work: Workload) -> Memory:
+def estimate(model: Architecture, work: Workload, hardware: Hardware) -> Memory:
     """Memory of SFPO's step; GRPO's differs by the snapshot alone.
 
     With N weights, T of them trained, D devices:
@@ -53,7 +57,8 @@ def estimate(model: Architecture, work: Workload) -> Memory:
     | zero3/fsdp2 | 2N/D and what is gathered | 4T/D | 4T/D      | 8T/D    |
 
     Under ddp bf16 is autocast, which keeps its casts of the weights for the length of a forward. Gathered at a time are
-    two layers and the output head, in bf16.
+    two layers and the output head, in bf16. A colocated vLLM keeps its share of the device's memory (with its own bf16
+    weights in it) throughout.
     """
     trained, shards = trainable(model, work), work.optimizer_shards
     half = 2 if work.bf16 else 4
@@ -64,14 +69,19 @@ def estimate(model: Architecture, work: Workload) -> Memory:
         weights = half * model.weights
     else:
         weights = (4 + (2 if work.bf16 else 0)) * model.weights
-    sequences = work.sequences * (work.prompt_length + work.longest_completion)
+    if work.vllm_share is None:
+        tokens = work.sequences * (work.prompt_length + work.longest_completion)
+        cache = half * model.cache_values_per_token * tokens
+    else:
+        cache = work.vllm_share * hardware.memory
     return Memory(
         weights=weights,
         masters=0 if work.engine in ("ddp", "lora") else 4 * trained / shards,
         gradients=4 * trained / shards,
         moments=8 * trained / shards,
         activations=_activations(model, work, half),
-        cache=half * model.cache_values_per_token * sequences,
+        cache=cache,
+        keeps_cache=work.vllm_share is not None,
         snapshot=4 * trained / shards,
     )
 

@@ -105,7 +105,15 @@ def _workload(settings: dict[str, Any], device: Hardware) -> Workload:
         gradient_checkpointing=settings.get("gradient_checkpointing", not device.is_cpu),
         bf16=settings["bf16"],
         active_share=settings["active_share"],
+        vllm_share=_vllm_share(settings),
     )
+
+
+def _vllm_share(settings: dict[str, Any]) -> float | None:
+    if not settings.get("use_vllm"):
+        return None
+    # TRL's defaults.
+    return 0.0 if settings.get("vllm_mode") == "server" else settings.get("vllm_gpu_memory_utilization", 0.3)
 
 
 def _as_settings(work: Workload) -> dict[str, Any]:

@@ -34,6 +34,8 @@ class Workload:
     bf16: bool = True
     active_share: float = 1.0
     """Share of the groups with an advantage; the others are left out of the passes."""
+    vllm_share: float | None = None
+    """Share of a device's memory that a colocated vLLM keeps; 0 for one on other devices, None without vLLM."""
 
     def __post_init__(self) -> None:
         if self.engine not in ENGINES:
