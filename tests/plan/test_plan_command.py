@@ -62,6 +62,13 @@ def test_the_best_k_is_the_one_with_the_largest_time_reduction(capsys):
     assert made["fits"]
 
 
+def test_a_recipe_with_a_word_for_a_number_is_refused(capsys, tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("inner_steps: three\n")
+    code, _, err = plan(capsys, "--config", recipe)
+    assert (code, err) == (2, "sfpo plan: inner_steps should be a number, got 'three'\n")
+
+
 def test_what_does_not_fit_is_said(capsys):
     _, out, _ = plan(capsys, "--model", "Qwen/Qwen2.5-Math-7B", "--hardware", "rtx4090-24gb")
     assert "Does not fit" in out

@@ -70,6 +70,9 @@ def parse(arguments: Sequence[str]) -> Options:
     model = given.get("model", "embedded")
     defaults = _DEFAULTS | (_EMBEDDED_DEFAULTS if model == "embedded" else {})
     settings = defaults | given
+    for option in defaults.keys() - {"bf16"}:
+        if not isinstance(settings[option], int | float):
+            raise UsageError(f"{option} should be a number, got '{settings[option]}'")
     name = settings.get("hardware") or ("cpu" if model == "embedded" or settings.get("use_cpu") else "h100-80gb")
     device = hardware.named(name)
     return Options(
