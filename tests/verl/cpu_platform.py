@@ -30,6 +30,7 @@ class _DeviceModule(ModuleType):
     mem_get_info = staticmethod(lambda *device: (0, 0))
     # Where a worker chooses its GPU, once it knows its rank.
     set_device = staticmethod(lambda index: join_process_group())
+    is_available = staticmethod(lambda: True)
     max_memory_allocated = max_memory_reserved = memory_allocated = memory_reserved = staticmethod(lambda *device: 0)
     empty_cache = synchronize = ipc_collect = manual_seed = manual_seed_all = reset_peak_memory_stats = staticmethod(
         _nothing

@@ -27,13 +27,13 @@ class Server:
         assert missing in ([], ["lm_head.weight"])  # tied to the embeddings
         self._version = self._version if version is None else version
 
-    @torch.no_grad()
     async def generate(self, request_id, prompt_ids, sampling_params, **others):
         temperature = sampling_params.get("temperature", 1.0)
         longest = sampling_params.get("max_tokens") or self._response_length
         ids, logps, cache, inputs = [], [], None, torch.tensor([prompt_ids])
         while len(ids) < longest and (not ids or ids[-1] != self._model.config.eos_token_id):
-            output = self._model(input_ids=inputs, past_key_values=cache, use_cache=True)
+            with torch.no_grad():
+                output = self._model(input_ids=inputs, past_key_values=cache, use_cache=True)
             cache = output.past_key_values
             logp = torch.log_softmax(output.logits[0, -1].float() / (temperature or 1.0), -1)
             token = torch.multinomial(logp.exp(), 1) if temperature else logp.argmax(keepdim=True)

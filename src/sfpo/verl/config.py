@@ -3,7 +3,7 @@
 from dataclasses import fields
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sfpo.errors import UsageError
@@ -25,7 +25,10 @@ def read_settings(config: Any) -> SlowFastSettings:
     """
     settings = OmegaConf.structured(SlowFastSettings)
     known = [f.name for f in fields(SlowFastSettings)]
-    for name, value in (config.trainer.v1.get("sfpo") or {}).items():
+    given = config.trainer.v1.get("sfpo", {})
+    if not isinstance(given, DictConfig | dict):
+        raise UsageError(f"{KEY} is {given!r} and should hold the settings {', '.join(known)}")
+    for name, value in given.items():
         if name not in known:
             raise UsageError(f"{KEY} has no setting {name!r}: it has {', '.join(known)}")
         try:
