@@ -76,6 +76,7 @@ def test_a_whole_section_that_is_not_a_section_is_refused():
         (["model_engine=veomni"], r"veomni.*strategy=fsdp2"),
         ([FSDP2, "actor_rollout_ref.actor.fsdp_config.offload_policy=True"], r"offload_policy=True.*param_offload"),
         ([FSDP2, "actor_rollout_ref.actor.ppo_epochs=2"], r"ppo_epochs=2 .*4 passes.*trainer\.v1\.sfpo\.inner_steps"),
+        ([FSDP2, "algorithm.adv_estimator=remax"], r"adv_estimator=remax needs .*greedy.*rloo"),
         ([FSDP2, "algorithm.rollout_correction.bypass_mode=True"], r"bypass_mode=True.*trainer\.v1\.sfpo\.gate=off"),
         ([FSDP2, "actor_rollout_ref.hybrid_engine=False"], r"no asynchronous form.*hybrid_engine=True"),
         ([FSDP2, "+async_training.staleness_threshold=0.1"], r"no asynchronous form.*async_training"),
@@ -93,6 +94,7 @@ def test_what_is_wrong_under_sfpo_is_refused(overrides, message):
         [FSDP2],
         [FSDP2, "actor_rollout_ref.actor.fsdp_config.param_offload=True"],
         [FSDP2, "actor_rollout_ref.actor.fsdp_config.optimizer_offload=True"],
+        [FSDP2, "algorithm.adv_estimator=rloo"],
     ],
 )
 def test_what_is_right_under_sfpo_is_accepted(overrides):

@@ -10,7 +10,7 @@ from worker_runs import INNER_STEPS, MINI_BATCHES, run_all
 from sfpo.errors import UsageError
 from sfpo.verl.worker import refuse_dropout
 
-SAME_AS_BY_HAND = ["fp32", "bf16", "bf16_packed", "dr_grpo", "lora"]
+SAME_AS_BY_HAND = ["fp32", "bf16", "bf16_packed", "dr_grpo", "lora", "hybrid_sharding"]
 
 
 @pytest.fixture(scope="module", params=[1, 2], ids=["1-rank", "2-ranks"])
@@ -44,13 +44,6 @@ def test_equals_the_step_by_hand(ranks, case):
         metrics = found["sfpo"]["metrics"]
         assert metrics["sfpo/drift"] == pytest.approx(found["by_hand"]["drift"], rel=1e-5)
         assert metrics["sfpo/drift"] > 1e-3
-
-
-def test_hybrid_sharding_equals_the_step_by_hand(ranks):
-    if len(ranks) == 1:
-        pytest.skip("there is nothing to replicate on one rank")
-    for result in ranks:
-        assert_same(result["hybrid_sharding"]["sfpo"], result["hybrid_sharding"]["by_hand"])
 
 
 def test_ranks_agree(ranks):

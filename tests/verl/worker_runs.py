@@ -1,6 +1,5 @@
 """What `test_worker.py` compares: updates of one batch by SFPO's worker and, pass by pass, by verl's own."""
 
-import copy
 import os
 
 import torch
@@ -120,7 +119,11 @@ def sfpo_step(worker, batch, alpha=ALPHA):
     return one_call(worker, batch, sfpo=settings)
 
 
-def step_by_hand(worker, batch):
+def as_the_core_writes_it(start, end):
+    return torch.lerp(end, start, 1 - ALPHA)
+
+
+def step_by_hand(worker, batch, reposition=as_the_core_writes_it):
     """The same step from verl's own passes, with the reposition on whole weights; those weights, and the drift."""
     engine = worker.engine
     start = whole_weights(worker)
@@ -129,8 +132,7 @@ def step_by_hand(worker, batch):
         one_call(worker, batch)
     del engine.lr_scheduler_step
     end = whole_weights(worker)
-    # In the very arithmetic of the core: under bf16 the last bit of a weight decides what the forward rounds it to.
-    mixed = {name: torch.lerp(end[name], start[name], 1 - ALPHA) for name in start}
+    mixed = {name: reposition(start[name], end[name]) for name in start}
     with torch.no_grad():
         for name, weight in engine.module.named_parameters():
             weight.copy_(distribute_tensor(mixed[name], weight.device_mesh, weight.placements))
@@ -251,9 +253,9 @@ def run_all(rank, world_size, port, model_path, folder):
         "dr_grpo": both_ways(model_path, loss_agg_mode="seq-mean-token-sum-norm"),
         "lora": both_ways(model_path, lora_rank=4),
         "plain": plain_both_ways(model_path),
+        # Replicas of weights that are not sharded; on one rank there is only one.
+        "hybrid_sharding": both_ways(model_path, fsdp_size=1),
         "offloaded": offloaded(model_path),
     }
-    if world_size > 1:
-        results["hybrid_sharding"] = both_ways(model_path, fsdp_size=1)
-    torch.save(copy.deepcopy(results), f"{folder}/{rank}.pt")
+    torch.save(results, f"{folder}/{rank}.pt")
     torch.distributed.destroy_process_group()

@@ -11,8 +11,8 @@ from sfpo.settings import SlowFastSettings
 
 KEY = "trainer.v1.sfpo"
 
-_WHY_NOT_THE_ENGINE = {
-    "fsdp": "FSDP1, whose flattened weights SFPO was never tested on",
+_WHY_NOT_ON = {
+    "fsdp": "FSDP1, whose flattened weights it was never tested on",
     "megatron": "Megatron, whose distributed optimizer steps from fp32 masters of its own and would undo the reposition",
 }
 
@@ -51,10 +51,12 @@ def refuse_what_is_wrong(config: Any, settings: SlowFastSettings) -> None:
     """
     actor = config.actor_rollout_ref.actor
     if actor.strategy != "fsdp2":
-        engine = _WHY_NOT_THE_ENGINE.get(
-            actor.strategy, f"{actor.strategy}, which keeps its weights SFPO knows not where"
+        engine = _WHY_NOT_ON.get(
+            actor.strategy, f"{actor.strategy}, of which it does not know where the weights are kept"
         )
-        raise UsageError(f"SFPO does not run on {engine}: set actor_rollout_ref.actor.strategy=fsdp2")
+        raise UsageError(
+            f"SFPO does not run on {engine}: set actor_rollout_ref.actor.strategy=fsdp2 (under verl's own model_engine=dp)"
+        )
     if actor.fsdp_config.offload_policy:
         raise UsageError(
             "SFPO was never tested with actor_rollout_ref.actor.fsdp_config.offload_policy=True: set it to False, and "
@@ -64,6 +66,11 @@ def refuse_what_is_wrong(config: Any, settings: SlowFastSettings) -> None:
         raise UsageError(
             f"actor_rollout_ref.actor.ppo_epochs={actor.ppo_epochs} would multiply SFPO's {settings.inner_steps + 1} "
             f"passes: leave it at 1 and set {KEY}.inner_steps"
+        )
+    if config.algorithm.adv_estimator == "remax":
+        raise UsageError(
+            "algorithm.adv_estimator=remax needs the reward of a greedy rollout, which verl's trainers with "
+            "trainer.use_v1=True, the synchronous one too, do not sample: set it to rloo, grpo or reinforce_plus_plus"
         )
     correction = config.algorithm.get("rollout_correction") or {}
     if correction.get("bypass_mode", False) and settings.gate != "off":

@@ -10,7 +10,6 @@ Where it departs from `PPOTrainerSync`, and from nowhere else:
 """
 
 import json
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,6 @@ from sfpo.verl.config import read_settings, refuse_what_is_wrong
 from sfpo.verl.worker import SlowFastActorRolloutRefWorker
 
 STATE_FILE = "sfpo_state.json"
-
-logger = logging.getLogger(__name__)
 
 
 @register_trainer("sfpo")
@@ -60,8 +57,9 @@ class SFPOTrainer(PPOTrainerSync):
             scores = tq.kv_batch_get(
                 keys=batch.keys, partition_id=batch.partition_id, select_fields=["entropy", "response_mask"]
             )
-            # Jagged (rows, tokens); padding rows that verl adds have an empty mask.
-            metrics["sfpo/entropy"] = float(scores["entropy"].values()[scores["response_mask"].values().bool()].mean())
+            # Both jagged (rows, tokens), here without their rows; the mask of rows that verl adds as padding is 0.
+            entropies, mask = scores["entropy"].values(), scores["response_mask"].values()
+            metrics["sfpo/entropy"] = float(entropies[mask.bool()].mean())
         return batch
 
     def _update_actor(self, batch: Any, metrics: dict[str, Any]) -> Any:
@@ -90,24 +88,22 @@ class SFPOTrainer(PPOTrainerSync):
     # ---- Checkpoints ----------------------------------------------------------------------------------------------
 
     def _save_checkpoint(self) -> None:
-        folder = Path(self.config.trainer.default_local_dir) / f"global_step_{self.global_steps}"
-        folder.mkdir(parents=True, exist_ok=True)
-        state = {"gate": None if self.gate is None else self.gate.state_dict()}
-        # First, so that no checkpoint that verl takes for complete is without it.
-        (folder / STATE_FILE).write_text(json.dumps(state))
+        if self.gate is not None:
+            folder = self._checkpoint_folder()
+            folder.mkdir(parents=True, exist_ok=True)
+            # First, so that no checkpoint that verl takes for complete is without it.
+            (folder / STATE_FILE).write_text(json.dumps({"gate": self.gate.state_dict()}))
         super()._save_checkpoint()
 
     def _load_checkpoint(self) -> None:
         super()._load_checkpoint()
         if self.gate is None or self.global_steps == 0:
             return
-        trainer = self.config.trainer
-        folder = Path(trainer.default_local_dir) / f"global_step_{self.global_steps}"
-        if trainer.resume_mode == "resume_path":
-            folder = Path(trainer.resume_from_path)
+        resumed = self.config.trainer.resume_mode == "resume_path"
+        folder = Path(self.config.trainer.resume_from_path) if resumed else self._checkpoint_folder()
         # A checkpoint of plain GRPO has none: SFPO then starts from it with a fresh gate.
         if (path := folder / STATE_FILE).exists():
-            state = json.loads(path.read_text())
-            if state["gate"] is not None:
-                self.gate.load_state_dict(state["gate"])
-                logger.info(f"Restored SFPO's gate from {path}")
+            self.gate.load_state_dict(json.loads(path.read_text())["gate"])
+
+    def _checkpoint_folder(self) -> Path:
+        return Path(self.config.trainer.default_local_dir) / f"global_step_{self.global_steps}"
