@@ -18,7 +18,7 @@ from sfpo.comparison.schedule import Job
 from sfpo.comparison.summary import SPECIFICATION, TABLES, as_markdown, write_summary
 from sfpo.errors import UsageError
 from sfpo.training.command import quiet_libraries
-from sfpo.training.records import METRICS, read_rows
+from sfpo.training.run_files import METRICS, read_rows
 
 Specification = dict[str, Any]
 
