@@ -15,6 +15,7 @@ const charts = (() => {
     times: (value) => `${d3.format(".3~g")(value)}×`,
   };
 
+  const MOST_BANDS = 6;
   // The top of an axis on which everything is 0.
   const FLAT = { number: 1, integer: 1, percent: 0.1, times: 1 };
 
@@ -49,7 +50,10 @@ const charts = (() => {
       if (high - low < 8) options.ticks = d3.range(Math.ceil(low), high + 1);
     }
     // A setting that was swept is marked at its values.
-    if (axis.log) options.ticks = [...new Set(values)];
+    if (axis.log) {
+      options.ticks = [...new Set(values)];
+      options.tickFormat = (value) => (value < 1e-3 ? d3.format("~e") : TICKS[axis.form])(value);
+    }
     return options;
   }
 
@@ -60,11 +64,13 @@ const charts = (() => {
       marks.push(Plot.rectX(figure.shades, { x1: "0", x2: "1", fill: "var(--shade)", fillOpacity: 0.09 }));
     }
     marks.push(Plot.ruleY(figure.levels, { y: "value", stroke: "var(--soft)", strokeDasharray: "5 4" }));
+    // Many bands on top of one another hide what they belong to.
+    const banded = figure.series.length <= MOST_BANDS;
     const drawn = figure.series.map((series) => ({ series, data: points(series), color: variable(series.color) }));
     for (const { series, data, color } of drawn) {
       const area = series.style === "area";
-      if (series.low.length) {
-        const options = { x: "x", y1: "low", y2: "high", fill: color, fillOpacity: area ? 0.75 : 0.14 };
+      if (series.low.length && (area || banded)) {
+        const options = { x: "x", y1: "low", y2: "high", fill: color, fillOpacity: area ? 0.75 : 0.16, ariaDescription: series.name };
         marks.push(Plot.areaY(data, options));
       }
     }
@@ -72,12 +78,13 @@ const charts = (() => {
       const known = data.filter((point) => point.y !== null);
       // Above an area its own top is pointed at, and its own height is said.
       for (const point of known) all.push({ ...point, at: series.style === "area" ? point.high : point.y, color });
-      const markers = series.style === "points" || (series.style === "line" && known.length <= 12);
-      if (series.style === "line") {
-        const options = { x: "x", y: "y", stroke: color, strokeWidth: 1.8, strokeDasharray: series.dash.join(" ") || null };
-        marks.push(Plot.lineY(data, { ...options, strokeLinejoin: "round" }));
+      const markers = series.style === "points" || (series.style === "line" && data.length <= 12);
+      const at = { x: "x", y: "y", ariaDescription: series.name };
+      if (series.style === "line" || series.style === "step") {
+        const stroke = { stroke: color, strokeWidth: 1.8, strokeDasharray: series.dash.join(" ") || null, strokeLinejoin: "round" };
+        marks.push(Plot.lineY(data, { ...at, ...stroke, curve: series.style === "step" ? "step" : "linear" }));
       }
-      if (markers) marks.push(Plot.dot(known, { x: "x", y: "y", fill: color, r: 2.8 }));
+      if (markers) marks.push(Plot.dot(known, { ...at, fill: color, r: 2.8 }));
     }
     marks.push(
       Plot.text(figure.levels, {
@@ -92,13 +99,13 @@ const charts = (() => {
       [
         figure.series.length > 1 ? `${point.name}\n` : "",
         `${figure.x.label}: ${FORMATS[figure.x.form](point.x)}\n`,
-        `${figure.y.label}: ${spoken(area(point) ? { ...point, low: null } : point, figure.y)}`,
+        `${figure.y.label.replace(" (%)", "")}: ${spoken(area(point) ? { ...point, low: null } : point, figure.y)}`,
       ].join("");
     marks.push(
       Plot.dot(all, pointer({ ...at, r: 5, fill: "color", stroke: "var(--card)", strokeWidth: 2 })),
       Plot.tip(all, pointer({ ...at, title, lineWidth: 26, fontSize: 12.5, stroke: "var(--soft)", pathFilter: "none" })),
     );
-    const ys = figure.series.flatMap((series) => [...series.y, ...series.low, ...series.high]).filter((y) => y !== null);
+    const ys = figure.series.flatMap((series) => [...series.y, ...(banded ? [...series.low, ...series.high] : [])]).filter((y) => y !== null);
     const y = { ...scale(figure.y, ys), nice: true };
     const levels = figure.levels.map((level) => level.value);
     const [low, high] = d3.extent([...ys, ...levels]);
@@ -106,17 +113,24 @@ const charts = (() => {
     const xs = figure.series.flatMap((series) => series.x).filter((x) => x !== null);
     const x = scale(figure.x, xs);
     return plot(figure, {
-      width, height: Math.round(Math.min(300, Math.max(220, width * 0.55))), marginLeft: 48, marginTop: 28, marginBottom: 40,
+      width, height: Math.round(Math.min(300, Math.max(220, width * 0.55))), marginLeft: 54, marginTop: 28, marginBottom: 40,
       marginRight: 16, x: { ...x, insetLeft: 4, insetRight: 4, ticks: x.ticks ?? Math.max(3, Math.floor(width / 90)) },
       y: { ...y, ticks: 5 }, color: { type: "identity" }, marks,
     });
   }
 
-  // A label and a text above each row, so that long names fit a phone.
-  function rows(figure, width, marks, domain, text) {
-    const height = 44 * figure.rows.length + 44;
+  // A label and a text above each row, or one above the other where they would not fit side by side.
+  function rows(figure, width, makeMarks, domain, text) {
+    const longest = d3.max(figure.rows, (row) => row.label.length + text(row).length);
+    const narrow = longest * 7 > width - 20;
+    const step = narrow ? 60 : 44;
+    const height = step * figure.rows.length + 48;
+    const marks = makeMarks(step);
     const ticks = Math.max(3, Math.floor(width / 110));
-    const label = { y: "label", dy: -12, fill: "currentColor" };
+    const label = { y: "label", fill: "currentColor", stroke: "var(--card)", strokeWidth: 4 };
+    const left = { frameAnchor: "left", textAnchor: "start" };
+    const right = { frameAnchor: "right", textAnchor: "end" };
+    const top = 11 - step / 2;
     return plot(figure, {
       width, height, marginLeft: 8, marginRight: 12, marginTop: 8, marginBottom: 40,
       x: { ...scale(figure.x, domain), domain, nice: true, ticks },
@@ -124,8 +138,8 @@ const charts = (() => {
       marks: [
         Plot.gridX({ ticks, stroke: "var(--line)", strokeOpacity: 1 }),
         ...marks,
-        Plot.text(figure.rows, { ...label, text: "label", frameAnchor: "left", textAnchor: "start", fontWeight: 600, stroke: "var(--card)", strokeWidth: 4 }),
-        Plot.text(figure.rows, { ...label, text, frameAnchor: "right", textAnchor: "end", stroke: "var(--card)", strokeWidth: 4 }),
+        Plot.text(figure.rows, { ...label, ...left, text: "label", fontWeight: 600, dy: top }),
+        Plot.text(figure.rows, { ...label, ...(narrow ? left : right), text, dy: narrow ? top + 16 : top }),
       ],
     });
   }
@@ -135,12 +149,12 @@ const charts = (() => {
     const most = d3.max(known, (row) => row.high ?? row.value) ?? 0;
     const color = (row) => variable(row.color);
     const ranges = known.filter((row) => row.low !== null && row.high !== null);
-    const marks = [
+    const marks = (step) => [
       Plot.ruleX([figure.reference], { stroke: "var(--soft)", strokeDasharray: "5 4" }),
-      Plot.ruleY(ranges, { y: "label", x1: "low", x2: "high", stroke: color, strokeWidth: 4, strokeOpacity: 0.45, dy: 7, strokeLinecap: "round" }),
-      Plot.dot(known, { y: "label", x: "value", fill: color, r: 5.5, dy: 7, tip: { pointer: "y" }, title: (row) => `${row.label}\n${row.text}` }),
+      Plot.ruleY(ranges, { y: "label", x1: "low", x2: "high", stroke: color, strokeWidth: 4, strokeOpacity: 0.45, dy: step / 2 - 13, strokeLinecap: "round" }),
+      Plot.dot(known, { y: "label", x: "value", fill: color, r: 5.5, dy: step / 2 - 13, tip: { pointer: "y" }, title: (row) => `${row.label}\n${row.text}` }),
     ];
-    return rows(figure, width, marks, [0, Math.max(figure.reference, most) * 1.05], "text");
+    return rows(figure, width, marks, [0, Math.max(figure.reference, most) * 1.05], (row) => row.text);
   }
 
   function bars(figure, width) {
@@ -152,9 +166,9 @@ const charts = (() => {
       });
     });
     const format = FORMATS[figure.x.form];
-    const marks = [
+    const marks = (step) => [
       Plot.rect(stacked, {
-        y: "label", x1: "x1", x2: "x2", fill: "color", insetTop: 22, insetBottom: 8, insetRight: 1,
+        y: "label", x1: "x1", x2: "x2", fill: "color", insetTop: step - 22, insetBottom: 8, insetRight: 1,
         tip: { pointer: "xy" }, title: (part) => `${part.label}\n${part.name}: ${format(part.value)}`,
       }),
     ];
@@ -191,5 +205,5 @@ const charts = (() => {
   }
 
   const draw = (figure, width) => ({ curves, intervals, bars })[figure.kind](figure, width);
-  return { draw, table, variable };
+  return { draw, table, variable, MOST_BANDS };
 })();

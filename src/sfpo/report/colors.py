@@ -41,8 +41,8 @@ def shades(color: Color, count: int) -> list[Color]:
 
 
 def _mix(color: str, first: str, last: str, at: float) -> str:
-    """From half way to `first` at 0, over the colour itself in the middle, to half way to `last` at 1."""
-    other, share = (first, 0.5 - at) if at < 0.5 else (last, at - 0.5)
+    """From a good part of the way to `first` at 0, over the colour itself, to as far towards `last` at 1."""
+    other, share = (first, 0.8 * (0.5 - at)) if at < 0.5 else (last, 0.8 * (at - 0.5))
     parts = zip(_channels(color), _channels(other), strict=True)
     return "#" + "".join(f"{round(own + share * (towards - own)):02x}" for own, towards in parts)
 

@@ -19,7 +19,7 @@ class ComparisonFigures:
 
     def __init__(self, comparison: Comparison, most: int) -> None:
         self._variants = comparison.variants
-        self._sweep = comparison.sweep
+        self._varied = comparison.varied
         self._most = most
         self.looks = _looks(comparison.variants)
 
@@ -119,33 +119,33 @@ class ComparisonFigures:
         return Estimate(variant.name, interval["value"] or None, low, interval["high"], times(interval), color)
 
     def _swept(self) -> list[Figure]:
-        """Final accuracy against a swept setting, where it is the only one and a number."""
-        if len(self._sweep) != 1:
+        """Final accuracy against a setting, where it is the only one that varies and a number."""
+        if len(self._varied) != 1:
             return []
-        (setting,) = self._sweep
+        ((setting, values),) = self._varied.items()
         try:
-            axis = [float(value) for value in self._sweep[setting]]
+            numbers = [float(value) for value in values]
         except ValueError:
             return []
         series = []
         for method in dict.fromkeys(variant.method for variant in self._variants):
-            points = (
-                sorted(
+            points = sorted(
+                [
                     (float(variant.settings[setting]), variant.figures["final_accuracy"])
                     for variant in self._variants
                     if variant.method == method and setting in variant.settings and "final_accuracy" in variant.figures
-                )
-                if len(axis) > 1
-                else []
+                ],
+                key=lambda point: point[0],
             )
             if len(points) > 1:
                 ends: list[Values] = [[figures[end] for _, figures in points] for end in ("value", "low", "high")]
+                if None in ends[1]:  # one seed
+                    ends[1:] = [], []
                 series.append(Series(method, [x for x, _ in points], ends[0], color_of(method), ends[1], ends[2]))
         if not series:
             return []
-        log = min(axis) > 0 and max(axis) / min(axis) >= 10
+        x = Axis(setting, log=min(numbers) > 0 and max(numbers) / min(numbers) >= 10)
         caption = "At the end of training; band: 95 % bootstrap interval over seeds."
-        x = Axis(setting, log=log)
         return [Curves("accuracy_by_setting", f"Final accuracy against {setting}", caption, x, ACCURACY, series)]
 
     def _over_steps(

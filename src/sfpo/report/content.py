@@ -7,7 +7,7 @@ from sfpo.report import run_figures
 from sfpo.report.colors import Color
 from sfpo.report.comparison_figures import ComparisonFigures
 from sfpo.report.figure import Figure
-from sfpo.report.folder import Comparison, Run, column
+from sfpo.report.folder import Comparison, Run, Variant, column
 from sfpo.report.gate import what_happened
 from sfpo.report.headline import (
     Card,
@@ -31,9 +31,11 @@ _CHARACTERS_OF_A_TEXT = 6_000
 
 @dataclass(frozen=True)
 class Legend:
-    """A variant's name as its lines are drawn."""
+    """How a variant's lines are drawn; `label` tells it from others of its method."""
 
     name: str
+    method: str
+    label: str
     color: Color
     dash: tuple[int, ...]
 
@@ -123,7 +125,10 @@ def _of_comparison(comparison: Comparison) -> Content:
         passes=figures.passes(),
         setup=setup_of_comparison(comparison),
         runs=[_details(run, most, characters) for run in runs],
-        legend=[Legend(name, color, dash) for name, (color, dash) in figures.looks.items()],
+        legend=[
+            Legend(variant.name, variant.method, _label(variant), *figures.looks[variant.name])
+            for variant in comparison.variants
+        ],
     )
 
 
@@ -156,6 +161,10 @@ def _details(run: Run, most: int, characters: int) -> RunDetails:
         completions=_completions(run.completions, characters),
         configuration=run.configuration,
     )
+
+
+def _label(variant: Variant) -> str:
+    return ", ".join(f"{name}={value}" for name, value in variant.settings.items()) or variant.method
 
 
 def _completions(rows: list[Row], characters: int) -> Completions:

@@ -20,7 +20,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Series:
-    """One line, its marked points, or an area from `low` to `high`; a None leaves a gap.
+    """One line, straight or in steps, or points, or an area from `low` to `high`; a None leaves a gap.
 
     `low` and `high` are as long as `y`, or empty where there is no band.
     """
@@ -31,7 +31,7 @@ class Series:
     color: Color
     low: Values = field(default_factory=list)
     high: Values = field(default_factory=list)
-    style: Literal["line", "points", "area"] = "line"
+    style: Literal["line", "step", "points", "area"] = "line"
     dash: tuple[int, ...] = ()
 
 

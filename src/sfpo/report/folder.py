@@ -58,10 +58,19 @@ class Comparison:
     task: str
     command: list[str]
     seeds: list[int]
-    sweep: dict[str, list[str]]
     variants: list[Variant]
     held_out_problems: int
     notes: list[str]
+
+    @property
+    def varied(self) -> dict[str, list[str]]:
+        """Settings in which the variants differ, with their values; a comparison that was added to has them all."""
+        values: dict[str, list[str]] = {}
+        for variant in self.variants:
+            for name, value in variant.settings.items():
+                if value not in values.setdefault(name, []):
+                    values[name].append(value)
+        return values
 
 
 def read_folder(folder: Path) -> Run | Comparison:
@@ -146,12 +155,14 @@ def _read_comparison(folder: Path) -> Comparison:
                     runs[seed] = Run(label, variant["method"], steps, evaluations)
             variants.append(Variant(name, variant["method"], variant["settings"], runs, figures))
             notes += [f"{name}, seed {one['seed']} failed: {one['error']}" for one in figures.get("failed", [])]
+        unfinished = [variant.name for variant in variants if summary and "curve" not in variant.figures]
+        if unfinished:
+            notes.append(f"Without a finished run, so without results: {', '.join(unfinished)}.")
         return Comparison(
             specification["model"],
             specification["task"],
             specification["command"],
             seeds,
-            specification["sweep"],
             variants,
             int(summary.get("held_out_problems", 0)),
             notes,

@@ -53,7 +53,7 @@ def what_happened(run: Run) -> str:
         return f"The gate stayed open: Z never left {band}, and α was {opened:g} in all {count:,} steps."
     first = next(row for row in run.steps if row["step"] == closed[0])
     z = column([first], "sfpo/z")[0]
-    at = f"at step {closed[0]:,}" + ("" if z is None else f", where Z was {z:.2f}")
+    at = f"at step {closed[0]:,}" + ("" if z is None else f", where Z was {z:.2f}".replace("-", "−"))
     ranges = [_spell(low + 0.5, high - 0.5) for low, high in closed_ranges(run)]
     shown = ", ".join(ranges[:8]) + (f" and {len(ranges) - 8} more ranges" if len(ranges) > 8 else "")
     return f"α went to 0 {at}. Plain GRPO in {len(closed):,} of {count:,} steps: {shown}."

@@ -3,11 +3,14 @@
 
 (() => {
   const content = JSON.parse(document.getElementById("content").textContent);
+  const compares = content.kind === "comparison";
   const root = document.documentElement;
   const SVG = "http://www.w3.org/2000/svg";
   const COMPLETIONS_AT_A_TIME = 25;
   const hidden = new Set();
-  let chosen = 0;
+  const FEW_VARIANTS = 8;
+  // The first run shown is one that has something to show of gate and passes.
+  let chosen = Math.max(0, content.runs.findIndex((run) => run.passes.length));
 
   // An element with its attributes; a child is an element or text.
   function element(tag, attributes = {}, ...children) {
@@ -47,6 +50,7 @@
     values.addEventListener("toggle", () => {
       if (values.open && !values.querySelector("table")) values.append(tableOf(charts.table(figure), figure.title));
     });
+    const hint = element("p", { class: "caption", hidden: true }, `Bands appear when ${charts.MOST_BANDS} lines or fewer are shown.`);
     let width = 0;
     const draw = (force) => {
       const now = Math.floor(place.clientWidth);
@@ -54,6 +58,7 @@
       width = now;
       const series = figure.series?.filter((one) => !follows || !hidden.has(one.name));
       const rows = figure.rows?.filter((one) => !follows || !hidden.has(one.label));
+      hint.hidden = !(series?.length > charts.MOST_BANDS && series.some((one) => one.low.length));
       const empty = !(series ?? rows).length;
       place.replaceChildren(
         empty ? element("p", { class: "empty" }, "Every line is switched off above.") : charts.draw({ ...figure, series, rows }, width),
@@ -64,7 +69,7 @@
     const card = element("section", { class: "figure", "data-figure": figure.name }, element("h3", {}, figure.title));
     const small = smallLegend(figure, follows);
     if (small.childNodes.length) card.append(small);
-    card.append(place, element("p", { class: "caption" }, figure.caption), values);
+    card.append(place, element("p", { class: "caption" }, figure.caption), hint, values);
     return card;
   }
 
@@ -85,6 +90,7 @@
     return legend;
   }
 
+  // `follows` the legend of the variants, where there is one.
   function figureGrid(figures, follows = false) {
     return element("div", { class: "figures" }, ...figures.map((figure) => figureCard(figure, follows)));
   }
@@ -100,7 +106,8 @@
     return element("div", { class: colors.length ? "scroll whole" : "scroll", tabindex: 0, role: "region", "aria-label": label }, table);
   }
 
-  // Switches variants on and off in every figure of the comparison.
+  // Switches variants on and off in every figure of the comparison, one by one or a method at a time; the one pointed at
+  // stands out.
   function legend() {
     if (content.legend.length < 2) return "";
     const redraw = () => {
@@ -109,20 +116,39 @@
       }
       for (const draw of drawn.values()) draw(true);
     };
-    const buttons = content.legend.map(({ name, color, dash }) => {
-      const toggle = () => {
-        if (!hidden.delete(name)) hidden.add(name);
-        redraw();
-      };
-      return element("button", { type: "button", "data-name": name, "aria-pressed": !hidden.has(name) ? "true" : "false", onclick: toggle }, key(color, dash), name);
-    });
-    const all = () => {
-      const none = hidden.size === 0;
-      hidden.clear();
-      if (none) for (const { name } of content.legend) hidden.add(name);
+    const switchAll = (names) => {
+      const all = names.every((name) => !hidden.has(name));
+      for (const name of names) all ? hidden.add(name) : hidden.delete(name);
       redraw();
     };
-    return element("div", { class: "legend", role: "group", "aria-label": "Variants shown" }, ...buttons, element("button", { type: "button", class: "all", onclick: all }, "all / none"));
+    const standOut = (name) => {
+      for (const mark of document.querySelectorAll("[aria-description]")) {
+        mark.style.opacity = name === null || mark.getAttribute("aria-description") === name ? "" : "0.12";
+      }
+    };
+    const chip = ({ name, label, color, dash }, short) =>
+      element(
+        "button",
+        {
+          type: "button", "data-name": name, "aria-pressed": String(!hidden.has(name)), "aria-label": name,
+          onclick: () => switchAll([name]),
+          onmouseenter: () => standOut(name), onmouseleave: () => standOut(null),
+          onfocus: () => standOut(name), onblur: () => standOut(null),
+        },
+        key(color, dash),
+        short ? label : name,
+      );
+    const switcher = (label, names) => element("button", { type: "button", class: "all", onclick: () => switchAll(names) }, label);
+    const names = content.legend.map(({ name }) => name);
+    const group = (...children) => element("div", { class: "legend", role: "group", "aria-label": "Variants shown" }, ...children);
+    if (names.length <= FEW_VARIANTS) return group(...content.legend.map((one) => chip(one, false)), switcher("all / none", names));
+    const methods = [...new Set(content.legend.map(({ method }) => method))];
+    const rows = methods.map((method) => {
+      const own = content.legend.filter((one) => one.method === method);
+      return group(switcher(method, own.map(({ name }) => name)), ...own.map((one) => chip(one, true)));
+    });
+    const open = window.matchMedia("(min-width: 48rem)").matches;
+    return element("details", { class: "variants", open }, element("summary", {}, `Choose among ${names.length} variants`), ...rows, group(switcher("all / none", names)));
   }
 
   // ---- What depends on the chosen run
@@ -156,7 +182,7 @@
   }
 
   function heading(text) {
-    return content.kind === "comparison" ? [element("h2", {}, text)] : [];
+    return compares ? [element("h2", {}, text)] : [];
   }
 
   function perRun(name) {
@@ -182,14 +208,14 @@
       element("p", { class: "caption" }, caption),
     ]);
     const figures = content.results.length
-      ? [legend(), figureGrid(content.results, true)]
+      ? [legend(), figureGrid(content.results, compares)]
       : [element("p", { class: "empty" }, "No evaluation on held-out problems was recorded: --eval_every makes them while training.")];
-    return [element("div", { class: "cards" }, ...cards), ...figures, ...tables];
+    return [...(cards.length ? [element("div", { class: "cards" }, ...cards)] : []), ...figures, ...tables];
   }
 
   function training() {
     if (!content.training.length) return [element("p", { class: "empty" }, "No training step was recorded.")];
-    return [legend(), figureGrid(content.training, true)];
+    return [legend(), figureGrid(content.training, compares)];
   }
 
   function gate() {
@@ -276,7 +302,7 @@
       element("h2", {}, "How to reproduce"),
       ...told,
       element("div", { class: "columns" }, ...pairs("What ran", facts), ...pairs("Versions", versions)),
-      element("h2", {}, content.kind === "comparison" ? "Configuration of one run" : "Configuration"),
+      element("h2", {}, compares ? "Configuration of one run" : "Configuration"),
       runChooser(),
       runPart((run) => [
         run.configuration
@@ -300,7 +326,7 @@
       toggle.textContent = `◐ ${theme}`;
       toggle.setAttribute("aria-label", `theme: ${theme}`);
     };
-    const kicker = element("p", { class: "kicker" }, element("b", {}, "sfpo"), content.kind === "comparison" ? " comparison" : " run");
+    const kicker = element("p", { class: "kicker" }, element("b", {}, "sfpo"), compares ? " comparison" : " run");
     return element("header", {}, element("div", {}, kicker, element("h1", {}, content.title), element("p", { class: "facts" }, content.facts.join(" · "))), toggle);
   }
 

@@ -7,7 +7,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.axis import XAxis, YAxis
 from matplotlib.figure import Figure as Canvas
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from sfpo.errors import UsageError
 from sfpo.report.content import Content, content_of
@@ -32,6 +32,8 @@ _STYLE: dict[Any, Any] = {
 }
 _WIDTH, _HEIGHT, _DPI = 3.5, 2.6, 300
 _FORMATS = {"percent": "{:g}", "times": "{:g}×", "integer": "{:,.0f}"}
+_MOST_IN_PLOT = 6
+"""More lines than this have their legend below, and no bands, as on the page."""
 
 
 def write_figures(folder: Path) -> Path:
@@ -59,8 +61,15 @@ def _figures(content: Content) -> list[Figure]:
 
 def _draw(figure: Figure) -> Canvas:
     if isinstance(figure, Curves):
-        canvas = Canvas(figsize=(_WIDTH, _HEIGHT))
-        _draw_curves(figure, canvas.subplots())
+        outside = len(figure.series) > _MOST_IN_PLOT
+        canvas = Canvas(figsize=(_WIDTH, _HEIGHT + (0.14 * len(figure.series) if outside else 0.0)))
+        axes = canvas.subplots()
+        _draw_curves(figure, axes)
+        handles, labels = axes.get_legend_handles_labels()
+        if outside:
+            canvas.legend(handles, labels, loc="outside lower center")
+        elif len(handles) > 1:
+            axes.legend(handles, labels)
         return canvas
     canvas = Canvas(figsize=(_WIDTH, 0.7 + 0.26 * len(figure.rows)))
     axes = canvas.subplots()
@@ -78,34 +87,32 @@ def _draw(figure: Figure) -> Canvas:
 def _draw_curves(figure: Curves, axes: Axes) -> None:
     for index, (start, end) in enumerate(figure.shades):
         axes.axvspan(start, end, color="#000000", alpha=0.08, lw=0, label=None if index else figure.shade_label)
-    for level in figure.levels:
-        axes.axhline(level.value, color="#777777", lw=0.8, ls="--", label=level.label)
+    for index, level in enumerate(figure.levels):
+        # One name is enough for a line on either side.
+        axes.axhline(level.value, color="#777777", lw=0.8, ls="--", label=None if index else level.label)
     for series in figure.series:
-        _draw_series(series, axes)
+        _draw_series(series, axes, banded=len(figure.series) <= _MOST_IN_PLOT)
     if figure.x.log:
         axes.set_xscale("log")
+        values = sorted({x for series in figure.series for x in _floats(series.x)})
+        axes.set_xticks(values, [f"{value:g}" for value in values])
+        axes.minorticks_off()
     _label(axes, figure.x, figure.y)
-    handles, _ = axes.get_legend_handles_labels()
-    if len(handles) > 1:
-        # Many names need a place of their own.
-        if len(handles) > 6:
-            axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=2)
-        else:
-            axes.legend(loc="best")
 
 
-def _draw_series(series: Series, axes: Axes) -> None:
+def _draw_series(series: Series, axes: Axes, banded: bool) -> None:
     x, y, color = _floats(series.x), _floats(series.y), series.color.light
-    if series.low:
-        area = series.style == "area"
+    area = series.style == "area"
+    if series.low and (area or banded):
         alpha, label = (0.75, series.name) if area else (0.15, None)
         axes.fill_between(x, _floats(series.low), _floats(series.high), color=color, alpha=alpha, lw=0, label=label)
     if series.style == "points":
         axes.plot(x, y, "o", color=color, ms=3, label=series.name)
-    elif series.style == "line":
+    elif not area:
         style = (0, series.dash) if series.dash else "-"
         marker = "o" if len(y) <= 12 else ""
-        axes.plot(x, y, color=color, ls=style, marker=marker, ms=2.5, label=series.name)
+        drawn = "steps-mid" if series.style == "step" else "default"
+        axes.plot(x, y, color=color, ls=style, marker=marker, ms=2.5, drawstyle=drawn, label=series.name)
 
 
 def _draw_intervals(figure: Intervals, axes: Axes) -> None:
@@ -137,6 +144,8 @@ def _label(axes: Axes, x: Axis, y: Axis | None) -> None:
 
 
 def _format(axis: XAxis | YAxis, described: Axis) -> None:
+    if described.form == "integer":
+        axis.set_major_locator(MaxNLocator(integer=True))
     form = _FORMATS.get(described.form)
     if form is not None:
         scale = 100.0 if described.form == "percent" else 1.0

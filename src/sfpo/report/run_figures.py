@@ -134,7 +134,7 @@ def gate(run: Run, most: int) -> list[Figure]:
         caption += f" Band: the window's mean {'±' if two_sided else '+'} {tau:g} standard deviations."
     levels = [Level(tau, f"τ = {tau:g}"), *([Level(-tau, f"−{tau:g}")] if two_sided else [])]
     z = [Series("Z", steps, column(rows, "sfpo/z"), color)]
-    alpha = [Series("α", steps, column(rows, "sfpo/alpha"), color)]
+    alpha = [Series("α", steps, column(rows, "sfpo/alpha"), color, style="step")]
     z_axis = Axis("Z (standard deviations)")
     figures = [Curves("entropy", "Entropy", caption, STEP, NATS, entropy, [], shaded, label)]
     if has_gate(run):

@@ -34,12 +34,16 @@ def setup_of_comparison(comparison: Comparison) -> Setup:
         ("model", comparison.model),
         ("task", comparison.task),
         ("seeds", ", ".join(map(str, comparison.seeds))),
-        *[(f"swept: {name}", ", ".join(map(str, values))) for name, values in comparison.sweep.items()],
+        *[(name, ", ".join(map(str, values))) for name, values in comparison.varied.items()],
         ("runs finished", f"{done} of {planned}"),
         *_facts(described),
     ]
     command = shlex.join(map(str, comparison.command))
-    return Setup([*_install(described), ("Repeat the comparison", command)], facts, _versions(described))
+    return Setup(
+        [*_install(described), ("Repeat the comparison (its last command, if it was added to)", command)],
+        facts,
+        _versions(described),
+    )
 
 
 def _install(run: Run) -> list[tuple[str, str]]:
