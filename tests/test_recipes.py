@@ -128,6 +128,7 @@ def test_the_verl_recipes_agree_with_the_trl_ones():
 @pytest.mark.parametrize("model", VERL_MODELS)
 def test_hydra_composes_the_verl_recipes(model, train_set):
     from hydra import compose, initialize_config_dir
+
     from sfpo.verl.config import read_settings, refuse_what_is_wrong
 
     with initialize_config_dir(config_dir=str(RECIPES / "verl"), version_base=None):

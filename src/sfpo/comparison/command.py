@@ -17,8 +17,9 @@ from sfpo.comparison.records import collect, is_finished, run_folder
 from sfpo.comparison.schedule import Job
 from sfpo.comparison.summary import SPECIFICATION, TABLES, as_markdown, write_summary
 from sfpo.errors import UsageError
+from sfpo.report.page import write_report
 from sfpo.training.command import quiet_libraries
-from sfpo.training.records import METRICS, read_rows
+from sfpo.training.run_files import METRICS, read_rows
 
 Specification = dict[str, Any]
 
@@ -53,6 +54,7 @@ def main(arguments: Sequence[str]) -> int:
     summary = write_summary(options.folder)
     console.print(Markdown(as_markdown(summary)))
     console.print(f"Tables  {options.folder / TABLES}", highlight=False, soft_wrap=True)
+    console.print(f"Report  {write_report(options.folder)}", highlight=False, soft_wrap=True)
     return exit_code
 
 

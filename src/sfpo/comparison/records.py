@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from sfpo.training.records import METRICS, read_rows
+from sfpo.training.run_files import METRICS, RUN, Row, read_rows, spent
 
 STEPS, EVALUATIONS = "steps.csv", "evaluations.csv"
 
@@ -25,8 +25,6 @@ _LOGGED = {
 }
 _EVALUATED = ("accuracy", "mean_length", "cut_off", "problems")
 
-Row = dict[str, Any]
-
 
 def run_folder(folder: Path, variant: str, seed: int) -> Path:
     """Where a comparison keeps one run of `sfpo train`."""
@@ -35,29 +33,26 @@ def run_folder(folder: Path, variant: str, seed: int) -> Path:
 
 def rows_of_run(folder: Path) -> tuple[list[Row], list[Row]]:
     """Steps and evaluations of one run; `seconds` are those of rollouts and updates up to an evaluation."""
-    steps: list[Row] = []
-    evaluations: list[Row] = []
-    elapsed, rollouts, previous = {0: 0.0}, {0: 0.0}, 0
     rows = read_rows(folder / METRICS)
-    for row in rows:
-        if row["kind"] == "train":
-            step = row["step"]
-            # What is logged is the mean since the last log.
-            seconds = (row["sfpo/rollout_seconds"] + row["sfpo/update_seconds"]) * (step - previous)
-            elapsed[step], rollouts[step] = elapsed[previous] + seconds, row["sfpo/rollouts"]
-            steps.append({"step": step, **{name: row.get(key, "") for name, key in _LOGGED.items()}})
-            previous = step
-    for row in rows:
-        if row["kind"] == "evaluation" and row["step"] in elapsed:
-            step = row["step"]
-            own = {name: row[name] for name in _EVALUATED}
-            evaluations.append({"step": step, "rollouts": rollouts[step], "seconds": elapsed[step], **own})
+    logged = [row for row in rows if row["kind"] == "train"]
+    so_far = spent(logged)
+    steps = [{"step": row["step"], **{name: row.get(key, "") for name, key in _LOGGED.items()}} for row in logged]
+    evaluations = [
+        {
+            "step": row["step"],
+            "rollouts": so_far[row["step"]][0],
+            "seconds": so_far[row["step"]][1],
+            **{name: row[name] for name in _EVALUATED},
+        }
+        for row in rows
+        if row["kind"] == "evaluation" and row["step"] in so_far
+    ]
     return steps, evaluations
 
 
 def is_finished(run: Path) -> bool:
     """Whether a run of `sfpo train` came to its end."""
-    facts = run / "run.json"
+    facts = run / RUN
     return facts.is_file() and "finished" in json.loads(facts.read_text())
 
 
@@ -75,9 +70,18 @@ def collect(folder: Path, runs: list[tuple[str, int]]) -> None:
 
 def read_evaluations(folder: Path) -> list[Row]:
     """The rows of `evaluations.csv`, numbers as numbers."""
-    with (folder / EVALUATIONS).open(newline="") as file:
+    return _read(folder / EVALUATIONS)
+
+
+def read_steps(folder: Path) -> list[Row]:
+    """The rows of `steps.csv` under the keys of the training log, numbers as numbers; what was not logged is left out."""
+    return [{_LOGGED.get(name, name): value for name, value in row.items()} for row in _read(folder / STEPS)]
+
+
+def _read(path: Path) -> list[Row]:
+    with path.open(newline="") as file:
         return [
-            {name: value if name == "variant" else float(value) for name, value in row.items()}
+            {name: value if name == "variant" else float(value) for name, value in row.items() if value != ""}
             for row in csv.DictReader(file)
         ]
 

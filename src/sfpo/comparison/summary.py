@@ -9,7 +9,8 @@ import numpy as np
 
 from sfpo.comparison import efficiency
 from sfpo.comparison.efficiency import Interval, Runs
-from sfpo.comparison.records import Row, read_evaluations
+from sfpo.comparison.records import read_evaluations
+from sfpo.training.run_files import Row
 
 SPECIFICATION, SUMMARY, TABLES = "comparison.json", "summary.json", "summary.md"
 

@@ -12,6 +12,7 @@ from sfpo.plan import seconds
 from sfpo.plan.architecture import Architecture
 from sfpo.plan.hardware import Efficiency, Hardware
 from sfpo.plan.workload import Workload
+from sfpo.training.run_files import CONFIG, METRICS, read_rows
 
 Settings = dict[str, Any]
 
@@ -80,9 +81,6 @@ def read_run(folder: Path) -> Run:
     Raises:
         UsageError: the folder holds no such run, or none of its steps was logged.
     """
-    # Imported where a run is read: it brings transformers with it.
-    from sfpo.training.records import CONFIG, METRICS, read_rows
-
     if not (folder / CONFIG).is_file() or not (folder / METRICS).is_file():
         raise UsageError(f"{folder} is no folder of sfpo train: it should hold {CONFIG} and {METRICS}")
     settings = yaml.safe_load((folder / CONFIG).read_text())

@@ -27,7 +27,8 @@ from sfpo.training import cost, models
 from sfpo.training.evaluate import Evaluation, as_prompts, evaluate
 from sfpo.training.options import Parsed, parse
 from sfpo.training.progress import ProgressCallback
-from sfpo.training.records import COMPLETIONS, METRICS, MetricsCallback, RecordedReward, RunRecords
+from sfpo.training.records import MetricsCallback, RecordedReward, RunRecords
+from sfpo.training.run_files import COMPLETIONS, METRICS
 from sfpo.training.signals import SignalWarnings
 from sfpo.trl import SFPOConfig, SFPOTrainer
 

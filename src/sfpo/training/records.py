@@ -13,8 +13,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from sfpo.tasks.task import Reward, completion_text
 from sfpo.training.evaluate import Evaluation
-
-METRICS, COMPLETIONS, CONFIG, RUN = "metrics.jsonl", "completions.jsonl", "config.yaml", "run.json"
+from sfpo.training.run_files import COMPLETIONS, CONFIG, METRICS, RUN, read_rows
 
 _VERSIONED = ("sfpo", "torch", "transformers", "trl", "accelerate", "datasets", "peft", "reasoning-gym")
 
@@ -134,19 +133,6 @@ class RecordedReward:
         self._records.add_completions(rows[: self._count])
         self.latest = list({row["prompt"]: row for row in rows}.values())
         return rewards
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a JSON lines file of a run, up to one that a killed run left unfinished; none where there is no file."""
-    if not path.exists():
-        return []
-    rows = []
-    for line in path.read_text().splitlines():
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return rows
 
 
 def _line(row: dict[str, Any]) -> str:
