@@ -123,7 +123,7 @@ def test_the_verl_recipes_agree_with_the_trl_ones():
     assert {path.stem for path in TRL} == {f"{model}-{data}" for model in VERL_MODELS for data in TRAIN_SETS}
 
 
-@pytest.mark.skipif(importlib.util.find_spec("verl") is None, reason="verl is not installed")
+@pytest.mark.skipif(importlib.util.find_spec("hydra") is None, reason="verl is not installed")
 @pytest.mark.parametrize("train_set", TRAIN_SETS)
 @pytest.mark.parametrize("model", VERL_MODELS)
 def test_hydra_composes_the_verl_recipes(model, train_set):
