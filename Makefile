@@ -16,7 +16,7 @@ test: $(VENV)/ready
 	$(BIN)/python -m pytest
 
 test-verl: $(VERL_VENV)/ready
-	$(VERL_VENV)/bin/python -m pytest tests/verl
+	$(VERL_VENV)/bin/python -m pytest tests/verl tests/test_recipes.py::test_hydra_composes_the_verl_recipes
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .
