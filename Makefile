@@ -5,13 +5,19 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint
+.PHONY: demo test test-engines lint
 
 demo: $(VENV)/ready
 	$(BIN)/sfpo train
 
 test: $(VENV)/ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --ignore=tests/engines
+
+# Several processes, and DeepSpeed, which builds against the torch that is there.
+test-engines: $(VENV)/ready
+	$(BIN)/pip install --quiet setuptools wheel
+	$(BIN)/pip install --quiet --no-build-isolation -c constraints.txt deepspeed==0.19.8
+	DS_ACCELERATOR=cpu $(BIN)/python -m pytest tests/engines
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .

@@ -208,6 +208,8 @@ def _zero(trainer: Any, config: dict[str, Any]) -> Engine:
             "SFPO does not know ZeRO++'s second copies of the weights: leave zero_hpz_partition_size and "
             "zero_quantized_weights out of the DeepSpeed configuration"
         )
+    if config.get("torch_autocast", {}).get("enabled", False):
+        raise ValueError("SFPO does not run on DeepSpeed's torch_autocast: set bf16.enabled instead")
     if config.get("tensor_parallel", {}).get("autotp_size", 0) > 1:
         raise ValueError("SFPO does not run on DeepSpeed's tensor parallelism: leave autotp_size out, and use ZeRO-3")
     if not trainer.args.slow_correction:
