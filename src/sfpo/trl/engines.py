@@ -147,7 +147,7 @@ class _Zero3(_Zero):
         return math.hypot(*norms) / float(self._optimizer.loss_scale)
 
 
-class _BackwardOnly(DeepSpeedEngineWrapper):  # type: ignore[misc]
+class _BackwardOnly(DeepSpeedEngineWrapper):
     """accelerate's wrapper without the step at the end of `backward`."""
 
     def __init__(self, engine: Any, grad_norm: Any) -> None:
