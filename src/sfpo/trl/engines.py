@@ -16,7 +16,10 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
-from accelerate.utils import DeepSpeedEngineWrapper, DistributedType
+from accelerate.utils import DistributedType
+
+# accelerate.utils offers it only where DeepSpeed is installed.
+from accelerate.utils.deepspeed import DeepSpeedEngineWrapper
 from torch import Tensor
 from torch.distributed.fsdp import CPUOffloadPolicy
 
