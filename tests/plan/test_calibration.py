@@ -13,6 +13,7 @@ from sfpo.plan.hardware import CPU, CPU_MEASURED, Efficiency
 from sfpo.plan.workload import Workload
 
 DEMO = Path(__file__).parents[2] / "results" / "demo"
+PLAN = Path(__file__).parents[2] / "results" / "plan" / "embedded"
 EMBEDDED = architecture.load("embedded")
 TRUE = Efficiency(rollout=0.3, seconds_per_token=0.004, update=0.25, seconds_per_micro_batch=0.02)
 
@@ -90,6 +91,33 @@ def test_a_run_is_read_with_its_mini_batches_and_passes(tmp_path):
     assert (step.work.rollouts, step.work.devices, step.work.mini_batches) == (32, 2, 2)
     assert (step.work.prompt_length, step.work.active_share) == (5, 0.75)
     assert (step.passes, step.rollout_seconds, step.update_seconds) == (2, 2, 6)
+
+
+def test_every_mini_batch_of_a_log_counts_to_its_batch(tmp_path):
+    settings = {
+        "per_device_train_batch_size": 4, "gradient_accumulation_steps": 1, "steps_per_generation": 2,
+        "num_generations": 4, "inner_steps": 1, "bf16": True, "gradient_checkpointing": False,
+    }  # fmt: skip
+    common = {
+        "kind": "train", "completions/mean_length": 10.0, "completions/max_length": 15.0, "frac_reward_zero_std": 0.0,
+        "sfpo/optimizer_steps_per_rollout_batch": 4.0,
+    }  # fmt: skip
+    logged = [
+        {"step": step, "num_tokens": 120.0 * batch, "sfpo/rollouts": 8.0 * batch, **common}
+        | {"sfpo/rollout_seconds": rollout, "sfpo/update_seconds": update}
+        for step, batch, rollout, update in ((1, 1, 9, 9), (2, 1, 0, 9), (3, 2, 3, 5), (4, 2, 0, 1))
+    ]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings))
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in logged))
+    (step,) = calibration.read_run(tmp_path).steps
+    assert (step.work.rollouts, step.work.prompt_length, step.work.scores_first) == (8, 5, True)
+    assert (step.passes, step.rollout_seconds, step.update_seconds) == (2, 3, 6)
+
+
+@pytest.mark.parametrize("other", ["grpo", "k1-256", "k7-64"])
+def test_a_recorded_run_foretells_other_k_and_batches_within_a_quarter(other):
+    found = calibration.calibrate(EMBEDDED, calibration.read_run(PLAN / "k3"), CPU)
+    assert abs(calibration.check(EMBEDDED, calibration.read_run(PLAN / other), CPU, found).error) < 0.25
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):

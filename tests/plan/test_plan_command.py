@@ -77,8 +77,16 @@ def test_what_does_not_fit_is_said(capsys):
 def test_the_papers_relation_is_printed(capsys):
     code, out, _ = plan(capsys, "--paper")
     assert code == 0
-    assert "4.19×" in out
-    assert "-21.8%" in out
+    for said in ("4.19×", "-45%", "-23%"):
+        assert said in out
+
+
+def test_a_recipe_on_several_devices_is_planned_with_trls_own_passes(capsys):
+    recipe = ROOT / "recipes" / "trl" / "ds-qwen-7b-dapo-math.yaml"
+    one, eight = (as_json(capsys, "--config", recipe, "--devices", d, "--engine", "zero3") for d in (1, 8))
+    assert (one["workload"]["compact"], eight["workload"]["compact"]) == (True, False)
+    assert eight["seconds"]["scoring"] > 0
+    assert eight["seconds"]["a_pass"] > 1.5 * one["seconds"]["a_pass"]
 
 
 @pytest.mark.parametrize(

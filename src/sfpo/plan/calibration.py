@@ -1,6 +1,7 @@
 """Efficiencies from a measured run of `sfpo train`, and how well they foretell another."""
 
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -19,7 +20,7 @@ Settings = dict[str, Any]
 
 @dataclass(frozen=True)
 class MeasuredStep:
-    """One step of a run: what it worked through and what it took, in seconds."""
+    """One step of a run: what it worked through and what it took, in seconds. π_old is scored within the rollouts'."""
 
     work: Workload
     passes: float
@@ -89,25 +90,30 @@ def read_run(folder: Path) -> Run:
         raise UsageError(f"{folder} holds no training step yet: let it run for two steps")
     previous = {"step": 0, "num_tokens": 0.0, "sfpo/rollouts": 0.0}
     steps = []
-    for row in rows:
-        steps.append(_measured(settings, row, previous))
-        previous = row
+    # With several mini-batches, several lines of the log share a batch of rollouts.
+    for _, group in groupby(rows, key=lambda row: row["sfpo/rollouts"]):
+        lines = list(group)
+        steps.append(_measured(settings, lines, previous))
+        previous = lines[-1]
     # The first step warms the machine up.
     return Run(folder, settings, steps[1:] or steps)
 
 
-def _measured(settings: Settings, row: Settings, previous: Settings) -> MeasuredStep:
+def _measured(settings: Settings, lines: list[Settings], previous: Settings) -> MeasuredStep:
+    row, optimizer_steps = lines[0], lines[-1]["step"] - previous["step"]
     micro_batch, accumulation = settings["per_device_train_batch_size"], settings["gradient_accumulation_steps"]
     mini_batches = max(1, settings.get("steps_per_generation", accumulation) // accumulation)
-    rollouts = (row["sfpo/rollouts"] - previous["sfpo/rollouts"]) / (row["step"] - previous["step"]) * mini_batches
-    tokens = (row["num_tokens"] - previous["num_tokens"]) / (row["sfpo/rollouts"] - previous["sfpo/rollouts"])
+    sampled = row["sfpo/rollouts"] - previous["sfpo/rollouts"]
+    rollouts = sampled * mini_batches / optimizer_steps
+    tokens = (row["num_tokens"] - previous["num_tokens"]) / sampled
     length = row["completions/mean_length"]
+    devices = max(1, round(rollouts / (micro_batch * accumulation * mini_batches)))
     work = Workload(
         micro_batch=micro_batch,
         accumulation=accumulation,
         mini_batches=mini_batches,
         group_size=settings["num_generations"],
-        devices=max(1, round(rollouts / (micro_batch * accumulation * mini_batches))),
+        devices=devices,
         prompt_length=tokens - length,
         completion_length=length,
         longest_completion=row["completions/max_length"],
@@ -117,22 +123,23 @@ def _measured(settings: Settings, row: Settings, previous: Settings) -> Measured
         gradient_checkpointing=settings.get("gradient_checkpointing", True),
         bf16=settings["bf16"],
         active_share=1 - row["frac_reward_zero_std"],
+        compact=settings.get("compact_passes", True) and devices == 1,
+        scores_first=mini_batches > 1,
     )
     passes = row["sfpo/optimizer_steps_per_rollout_batch"] / mini_batches
-    # A step of the log is one mini-batch's, a step here is one batch of rollouts.
-    return MeasuredStep(
-        work, passes, row["sfpo/rollout_seconds"] * mini_batches, row["sfpo/update_seconds"] * mini_batches
+    # A line has the mean over the optimizer steps since the one before; a step here is one batch of rollouts.
+    starts = [previous["step"], *(line["step"] for line in lines)]
+    rollout_seconds, update_seconds = (
+        sum(line[name] * (line["step"] - start) for line, start in zip(lines, starts[:-1], strict=True))
+        * mini_batches
+        / optimizer_steps
+        for name in ("sfpo/rollout_seconds", "sfpo/update_seconds")
     )
+    return MeasuredStep(work, passes, rollout_seconds, update_seconds)
 
 
 def calibrate(model: Architecture, run: Run, hardware: Hardware) -> Efficiency:
     """The efficiencies with the least absolute error over the run's steps."""
-    fixed_token, rollout = _two_terms(
-        [
-            (s.work.longest_completion, seconds.nominal_rollout(model, s.work, hardware), s.rollout_seconds)
-            for s in run.steps
-        ]
-    )
     fixed_batch, update = _two_terms(
         [
             (
@@ -143,12 +150,20 @@ def calibrate(model: Architecture, run: Run, hardware: Hardware) -> Efficiency:
             for s in run.steps
         ]
     )
-    return Efficiency(
-        rollout=1 / max(rollout, 1e-9),
-        seconds_per_token=fixed_token,
-        update=1 / max(update, 1e-9),
-        seconds_per_micro_batch=fixed_batch,
+    passes = Efficiency(
+        rollout=1.0, seconds_per_token=0.0, update=1 / max(update, 1e-9), seconds_per_micro_batch=fixed_batch
     )
+    fixed_token, rollout = _two_terms(
+        [
+            (
+                s.work.longest_completion,
+                seconds.nominal_rollout(model, s.work, hardware),
+                s.rollout_seconds - seconds.estimate(model, s.work, hardware, passes).scoring,
+            )
+            for s in run.steps
+        ]
+    )
+    return replace(passes, rollout=1 / max(rollout, 1e-9), seconds_per_token=fixed_token)
 
 
 def check(model: Architecture, run: Run, hardware: Hardware, efficiency: Efficiency) -> Check:
@@ -161,7 +176,7 @@ def check(model: Architecture, run: Run, hardware: Hardware, efficiency: Efficie
     return Check(
         run=str(run.folder),
         passes=median(step.passes for step in run.steps),
-        predicted_rollouts=median(f.rollouts for f in foretold),
+        predicted_rollouts=median(f.rollouts + f.scoring for f in foretold),
         measured_rollouts=median(step.rollout_seconds for step in run.steps),
         predicted_update=median(updates),
         measured_update=median(step.update_seconds for step in run.steps),

@@ -109,6 +109,8 @@ _LABELS = {
 def _seconds_table(step: StepSeconds, inner_steps: int) -> Table:
     table = _table("Seconds of a step", "", "s")
     table.add_row("rollouts", _seconds(step.rollouts))
+    if step.scoring:
+        table.add_row("scoring of π_old", _seconds(step.scoring))
     table.add_row("a pass", _seconds(step.a_pass))
     table.add_row("reposition", _seconds(step.reposition))
     table.add_row("GRPO's step", _seconds(step.grpo))
@@ -139,29 +141,20 @@ def _check_table(checks: list[Check]) -> Table:
 
 
 def _paper_table(found: list[Relation]) -> Table:
-    columns = (
-        "model",
-        "fewer\nrollouts",
-        "step\nratio",
-        "fore-\ntold",
-        "less\ntime",
-        "fore-\ntold",
-        "miss",
-        "gate\nopen",
-    )
-    table = _table("The paper's reductions, K = 3", *columns)
+    columns = ("model", "rollouts", "time", "step", "gate open", "miss", "closing", "miss")
+    table = _table("The paper's reductions at K = 3, and the time that is foretold", *columns)
     for r in found:
         table.add_row(
             r.model.split("/")[-1].replace("DeepSeek-R1-Distill", "DS"),
             f"{r.rollouts:.2f}×",
-            f"{r.ratio:.3f}",
-            f"{r.predicted_ratio:.3f}",
             f"{r.time:.2f}×",
-            f"{r.predicted_time:.2f}×",
-            f"{r.miss:+.1%}",
-            f"{r.open_share:.0%}",
+            f"{r.ratio:.3f}",
+            f"{r.predicted_time(closes=False):.2f}×",
+            f"{r.miss(closes=False):+.0%}",
+            f"{r.predicted_time(closes=True):.2f}×",
+            f"{r.miss(closes=True):+.0%}",
         )
-    table.caption = "gate open: the share of SFPO's steps with an open gate that would make the prediction true"
+    table.caption = f"step: SFPO's over GRPO's, as implied; closing: after {paper.OPEN_STEPS} steps, where GRPO takes {paper.GRPO_STEPS} to its best"
     return table
 
 
@@ -199,8 +192,11 @@ def _as_json(
 
 
 def _relation(r: Relation) -> dict[str, Any]:
-    extra = {"ratio": r.ratio, "predicted_time": r.predicted_time, "miss": r.miss, "open_share": r.open_share}
-    return asdict(r) | extra
+    gates = {
+        name: {"step_ratio": ratio, "time": r.predicted_time(closes=closes), "miss": r.miss(closes=closes)}
+        for name, ratio, closes in (("open", r.predicted_ratio, False), ("closing", r.closing_ratio, True))
+    }
+    return asdict(r) | {"step_ratio": r.ratio, "open_share_needed": r.needed_share, "foretold": gates}
 
 
 def _size(count: float) -> str:

@@ -56,6 +56,7 @@ def estimate(model: Architecture, work: Workload, hardware: Hardware) -> Memory:
     | zero2       | 2N                     | 4T/D    | 4T/D      | 8T/D    |
     | zero3/fsdp2 | 2N/D and what is gathered | 4T/D | 4T/D      | 8T/D    |
 
+    Under fsdp2 with several micro-batches an optimizer step, gradients are 2T: they are reduced after the last only.
     Under ddp bf16 is autocast, which keeps its casts of the weights for the length of a forward. Gathered at a time are
     two layers and the output head, in bf16. A colocated vLLM keeps its share of the device's memory (with its own bf16
     weights in it) throughout.
@@ -74,10 +75,14 @@ def estimate(model: Architecture, work: Workload, hardware: Hardware) -> Memory:
         cache = half * model.cache_values_per_token * tokens
     else:
         cache = work.vllm_share * hardware.memory
+    gradients = 4.0 * trained / shards
+    if work.engine == "fsdp2" and work.accumulation > 1:
+        # accelerate does not reduce before the last micro-batch: until then every device holds the whole gradient.
+        gradients = half * trained
     return Memory(
         weights=weights,
         masters=0 if work.engine in ("ddp", "lora") else 4 * trained / shards,
-        gradients=4 * trained / shards,
+        gradients=gradients,
         moments=8 * trained / shards,
         activations=_activations(model, work, half),
         cache=cache,

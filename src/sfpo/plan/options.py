@@ -91,12 +91,14 @@ def parse(arguments: Sequence[str]) -> Options:
 
 def _workload(settings: dict[str, Any], device: Hardware) -> Workload:
     accumulation = settings["gradient_accumulation_steps"]
+    mini_batches = max(1, (settings.get("steps_per_generation") or accumulation) // max(1, accumulation))
+    corrected = settings.get("use_vllm") and settings.get("vllm_importance_sampling_correction", True)
     longest = settings.get("longest_completion", settings["max_completion_length"])
     engine = settings.get("engine") or ("lora" if settings.get("use_peft") else "ddp")
     return Workload(
         micro_batch=settings["per_device_train_batch_size"],
         accumulation=accumulation,
-        mini_batches=max(1, (settings.get("steps_per_generation") or accumulation) // max(1, accumulation)),
+        mini_batches=mini_batches,
         group_size=settings["num_generations"],
         prompt_length=settings["prompt_length"],
         completion_length=settings.get("completion_length", longest / 2),
@@ -108,6 +110,9 @@ def _workload(settings: dict[str, Any], device: Hardware) -> Workload:
         gradient_checkpointing=settings.get("gradient_checkpointing", not device.is_cpu),
         bf16=settings["bf16"],
         active_share=settings["active_share"],
+        # On several devices the passes are TRL's.
+        compact=settings.get("compact_passes", True) and settings["devices"] == 1,
+        scores_first=mini_batches > 1 or bool(corrected),
         vllm_share=_vllm_share(settings),
     )
 

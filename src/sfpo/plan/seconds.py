@@ -1,16 +1,18 @@
-"""Seconds of a step: rollouts, one pass, the reposition, and what SFPO's step takes of GRPO's.
+"""Seconds of a step: rollouts, scoring π_old, one pass, the reposition, and what SFPO's step takes of GRPO's.
 
 Every part is seconds-per-unit of fixed work plus peak-rate seconds over an efficiency:
 
-    rollouts = longest · seconds_per_token + nominal_rollout / efficiency.rollout
+    rollouts = positions · seconds_per_token + nominal_rollout / efficiency.rollout
+    scoring  = micro_batches · seconds_per_micro_batch / 3 + nominal_scoring / efficiency.update, where π_old is scored
     pass     = micro_batches · seconds_per_micro_batch + nominal_pass / efficiency.update
 
 The nominal terms add operations at the peak rate to bytes at the full bandwidth (no overlap), so they are linear in what
 a calibration fits.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from sfpo.errors import UsageError
 from sfpo.plan.architecture import Architecture
 from sfpo.plan.hardware import Efficiency, Hardware
 from sfpo.plan.memory import trainable
@@ -22,12 +24,13 @@ class StepSeconds:
     """Seconds of the parts of one step."""
 
     rollouts: float
+    scoring: float
     a_pass: float
     reposition: float
 
     def with_passes(self, passes: float) -> float:
         """A step that makes so many passes and no reposition."""
-        return self.rollouts + passes * self.a_pass
+        return self.rollouts + self.scoring + passes * self.a_pass
 
     @property
     def grpo(self) -> float:
@@ -42,16 +45,44 @@ class StepSeconds:
 
 
 def estimate(model: Architecture, work: Workload, hardware: Hardware, efficiency: Efficiency) -> StepSeconds:
-    """Seconds of one step."""
+    """Seconds of one step.
+
+    Raises:
+        UsageError: vLLM's share of a device cannot hold the weights and one sequence.
+    """
     # Out with the weights before the passes, in again for the reposition.
     moved = 2 * 4 * trainable(model, work) / work.optimizer_shards
     return StepSeconds(
-        rollouts=work.longest_completion * efficiency.seconds_per_token
+        rollouts=positions(model, work, hardware) * efficiency.seconds_per_token
         + nominal_rollout(model, work, hardware) / efficiency.rollout,
+        scoring=work.scores_first
+        * (
+            work.micro_batches * efficiency.seconds_per_micro_batch / 3
+            + nominal_scoring(model, work, hardware) / efficiency.update
+        ),
         a_pass=work.micro_batches * efficiency.seconds_per_micro_batch
         + nominal_pass(model, work, hardware) / efficiency.update,
         reposition=moved / hardware.host,
     )
+
+
+def positions(model: Architecture, work: Workload, hardware: Hardware) -> float:
+    """Times that a device goes through the weights to sample its sequences.
+
+    As often as the longest has tokens; more often where vLLM's cache holds only some of the sequences at a time, which
+    then take turns.
+    """
+    if work.vllm_share is None:
+        return work.longest_completion
+    # vLLM on devices of its own takes nine tenths of them unless it is told otherwise.
+    room = (work.vllm_share or 0.9) * hardware.memory - 2 * model.weights
+    fitting = room / (2 * model.cache_values_per_token * (work.prompt_length + work.completion_length))
+    if fitting < 1:
+        raise UsageError(
+            f"vLLM's share of a device ({work.vllm_share or 0.9:.0%}) is too little for {2 * model.weights / 1e9:.1f} GB of "
+            "weights and one sequence: raise vllm_gpu_memory_utilization"
+        )
+    return max(work.longest_completion, work.sequences * work.completion_length / fitting)
 
 
 def nominal_rollout(model: Architecture, work: Workload, hardware: Hardware) -> float:
@@ -64,30 +95,50 @@ def nominal_rollout(model: Architecture, work: Workload, hardware: Hardware) -> 
     tokens = work.sequences * work.completion_length
     attended = work.sequences * _attended(work)
     prompts = work.sequences / work.group_size * work.prompt_length
-    read = size * (model.weights * work.longest_completion + model.cache_values_per_token * attended)
+    read = size * (model.weights * positions(model, work, hardware) + model.cache_values_per_token * attended)
     flops = model.forward_flops(tokens + prompts, attended + prompts * work.prompt_length / 2, tokens)
     return read / hardware.bandwidth + flops / hardware.flops
+
+
+def nominal_scoring(model: Architecture, work: Workload, hardware: Hardware) -> float:
+    """Peak-rate seconds of one forward over all completions of each device."""
+    size = 2 if work.bf16 else 4
+    flops = _forward_flops(model, replace(work, active_share=1.0), hardware)
+    gathered = size * model.weights * work.micro_batches * (work.devices - 1) / work.devices if work.is_sharded else 0
+    read = size * model.weights * work.micro_batches
+    return flops / hardware.flops + read / hardware.bandwidth + gathered / hardware.link
 
 
 def nominal_pass(model: Architecture, work: Workload, hardware: Hardware) -> float:
     """Peak-rate seconds of one pass on each device: forward, backward, Adam, and what the devices exchange.
 
     A backward takes twice a forward's operations (once with adapters only, whose own gradients are small), and
-    checkpointing one more forward. Without checkpointing each distinct prompt is encoded once. Adam reads and writes
-    weights, gradients and moments, 28 bytes a weight and optimizer step; each micro-batch reads the weights thrice.
+    checkpointing one more forward. Adam reads and writes weights, gradients and moments, 28 bytes a weight and optimizer
+    step; each micro-batch reads the weights thrice.
     """
-    rows = work.sequences * work.active_share
-    prompt_rows = rows if work.gradient_checkpointing else rows / work.group_size
-    tokens = rows * work.completion_length + prompt_rows * work.prompt_length
-    attended = rows * _attended(work) + prompt_rows * work.prompt_length**2 / 2
-    # Triton's fused head scores every position, the plain one those of the completions.
-    scored = rows * work.completion_length if hardware.is_cpu else tokens
     forwards = 1 + (1 if work.engine == "lora" else 2) + int(work.gradient_checkpointing)
-    flops = forwards * model.forward_flops(tokens, attended, scored)
+    flops = forwards * _forward_flops(model, work, hardware)
     size = 2 if work.bf16 else 4
     trained = trainable(model, work)
     read = 3 * size * model.weights * work.micro_batches + 28 * trained / work.optimizer_shards * work.mini_batches
     return flops / hardware.flops + read / hardware.bandwidth + _exchanged(model, work, size) / hardware.link
+
+
+def _forward_flops(model: Architecture, work: Workload, hardware: Hardware) -> float:
+    """Of a forward over the completions of each device that a pass scores.
+
+    Compact passes leave out completions without an advantage and padding, and without checkpointing they encode each
+    distinct prompt once; others score every completion to the length of the longest.
+    """
+    if not work.compact:
+        work = replace(work, completion_length=work.longest_completion, active_share=1.0)
+    rows = work.sequences * work.active_share
+    prompt_rows = rows / work.group_size if work.compact and not work.gradient_checkpointing else rows
+    tokens = rows * work.completion_length + prompt_rows * work.prompt_length
+    attended = rows * _attended(work) + prompt_rows * work.prompt_length**2 / 2
+    # TRL's head scores every position; compact passes spare the prompts', but not from Triton's.
+    scored = rows * work.completion_length if work.compact and hardware.is_cpu else tokens
+    return model.forward_flops(tokens, attended, scored)
 
 
 def _attended(work: Workload) -> float:

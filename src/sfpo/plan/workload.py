@@ -33,7 +33,11 @@ class Workload:
     gradient_checkpointing: bool = False
     bf16: bool = True
     active_share: float = 1.0
-    """Share of the groups with an advantage; the others are left out of the passes."""
+    """Share of the groups with an advantage; compact passes leave the others out."""
+    compact: bool = True
+    """Passes leave out padding, repeated prompts and completions without an advantage (`compact_passes`, one process)."""
+    scores_first: bool = False
+    """Whether π_old is scored before the passes: with several mini-batches, or rollouts of vLLM that are corrected."""
     vllm_share: float | None = None
     """Share of a device's memory that a colocated vLLM keeps; 0 for one on other devices, None without vLLM."""
 
