@@ -109,6 +109,16 @@ def test_a_comparison_without_its_runs_is_read_from_its_own_records(comparison):
     assert after.runs[0].passes_sentence == "Nothing was recorded of this run's passes."
 
 
+def test_variants_stand_in_the_order_of_their_settings(comparison):
+    specification = json.loads((comparison / "comparison.json").read_text())
+    for value in ("off", "1e-3", "2e-4"):
+        variant = {"name": value, "method": "sfpo", "settings": {"learning_rate": value}, "baseline": "grpo"}
+        specification["variants"].insert(0, variant)
+    (comparison / "comparison.json").write_text(json.dumps(specification))
+    names = [variant.name for variant in read_folder(comparison).variants]
+    assert names == ["sfpo", "2e-4", "1e-3", "sfpo,alpha=0.1", "off", "grpo", "lookahead"]
+
+
 def test_what_is_not_finished_is_shown_with_a_note(tmp_path):
     folder = write_run(tmp_path / "run", evaluations=False)
     path = folder / "metrics.jsonl"

@@ -132,7 +132,7 @@ def _of_comparison(comparison: Comparison) -> Content:
         setup=setup_of_comparison(comparison),
         runs=[_details(run, most, characters) for run in runs],
         legend=[
-            Legend(variant.name, variant.method, _label(variant), *figures.looks[variant.name])
+            Legend(variant.name, variant.method, _label(variant, comparison), *figures.looks[variant.name])
             for variant in comparison.variants
         ],
     )
@@ -170,7 +170,9 @@ def _details(run: Run, most: int, characters: int) -> RunDetails:
     )
 
 
-def _label(variant: Variant) -> str:
+def _label(variant: Variant, comparison: Comparison) -> str:
+    if len(comparison.varied) == 1:
+        return next(iter(variant.settings.values()), variant.method)
     return ", ".join(f"{name}={value}" for name, value in variant.settings.items()) or variant.method
 
 

@@ -81,7 +81,8 @@
 
   function smallLegend(figure, follows) {
     const legend = element("div", { class: "small-legend" });
-    if (figure.kind === "curves" && !follows && figure.series.length > 1) {
+    const inLegend = (series) => follows && content.legend.some(({ name }) => name === series.name);
+    if (figure.kind === "curves" && figure.series.length > 1 && !figure.series.every(inLegend)) {
       for (const series of figure.series) {
         legend.append(element("span", {}, key(series.color, series.dash, series.style), series.name));
       }
@@ -136,7 +137,7 @@
       element(
         "button",
         {
-          type: "button", "data-name": name, "aria-pressed": String(!hidden.has(name)), "aria-label": name,
+          type: "button", "data-name": name, "aria-pressed": String(!hidden.has(name)), "aria-label": name, title: name,
           onclick: () => switchAll([name]),
           onmouseenter: () => standOut(name), onmouseleave: () => standOut(null),
           onfocus: () => standOut(name), onblur: () => standOut(null),
