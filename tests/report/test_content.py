@@ -70,6 +70,15 @@ def test_passes_are_told_apart_and_plain_grpo_has_none(tmp_path):
     assert [one.name for one in grpo.gate] == ["entropy"]
 
 
+def test_a_first_pass_of_several_mini_batches_is_drawn(tmp_path):
+    folder = write_run(tmp_path / "grpo", "grpo")
+    path = folder / "metrics.jsonl"
+    path.write_text(path.read_text().replace('"sfpo/pass_0/kl": 0.0', '"sfpo/pass_0/kl": 0.001'))
+    details = content(folder).runs[0]
+    assert [series.name for series in figure(details.passes, "pass_kl").series] == ["pass 0"]
+    assert "several mini-batches" in details.passes_sentence
+
+
 def test_a_comparison_shows_its_summary_and_never_reached_is_a_value(kept_comparison):
     folder = kept_comparison
     summary = json.loads((folder / "summary.json").read_text())["variants"]
@@ -96,7 +105,7 @@ def test_one_seed_has_no_intervals_and_says_so(tmp_path):
     assert "one seed, so there is no interval" in accuracy.caption
     assert accuracy.series[1].low == []
     assert figure(shown.results, "rollout_reduction").rows[0].low is None
-    assert shown.cards[0].detail == "fewer rollouts, one seed"
+    assert shown.cards[0].detail == "rollout reduction, one seed"
 
 
 def test_a_comparison_without_its_runs_is_read_from_its_own_records(comparison):
@@ -165,6 +174,10 @@ def test_values_that_are_no_numbers_leave_gaps():
 def test_long_runs_are_thinned_and_completions_are_capped(tmp_path):
     assert thinned(list(range(1000)), 5) == [0, 250, 500, 749, 999]
     assert thinned([1, 2], 5) == [1, 2]
+    long = content(write_run(tmp_path / "long", steps=1_000, closed_from=777))
+    assert len(figure(long.training, "reward").series[0].x) == 400
+    assert "Lines show 400 of up to 1,000 logged steps, evenly spread." in long.notes
+    assert "α went to 0 at step 777" in long.runs[0].gate_sentence
     folder = write_run(tmp_path / "run", text="x" * 50_000)
     completions = content(folder).runs[0].completions
     assert all(len(prompt) < 6_100 for _, prompt, _, _, _ in completions.rows)

@@ -96,7 +96,7 @@ def _of_run(run: Run) -> Content:
         kind="run",
         title=" · ".join(named) or run.name,
         facts=[run.name, *facts],
-        notes=run.notes,
+        notes=run.notes + _thinning([run], _STEPS_PER_RUN),
         cards=cards_of_run(run),
         tables=tables_of_run(run),
         results=run_figures.results(run),
@@ -121,7 +121,7 @@ def _of_comparison(comparison: Comparison) -> Content:
         kind="comparison",
         title=f"{comparison.task} · {comparison.model}",
         facts=facts,
-        notes=comparison.notes,
+        notes=comparison.notes + _thinning(runs, most),
         cards=cards_of_comparison(comparison),
         tables=tables_of_comparison(comparison, {name: color for name, (color, _) in figures.looks.items()}),
         results=figures.results(),
@@ -144,30 +144,33 @@ def as_data(content: Content) -> Any:
 
 
 def _details(run: Run, most: int, characters: int) -> RunDetails:
-    count = passes_of(run)
-    if count == 0:
-        sentence = "Nothing was recorded of this run's passes."
-    elif count == 1:
-        sentence = (
-            "One pass over each batch of rollouts, as in plain GRPO: it starts at the policy that sampled, so its ratio "
-            "is 1, its KL 0, and nothing is clipped."
-        )
-    else:
-        slow = ", the last of them the slow correction" if run_figures.is_slow(run, count - 1) else ""
-        sentence = (
-            f"Up to {count} passes over each batch of rollouts{slow}. Pass 0 starts at the policy that sampled: its "
-            "ratio is 1 and its KL 0."
-        )
     return RunDetails(
         name=run.name,
         method=run.method,
         gate_sentence=what_happened(run),
         gate=run_figures.gate(run, most),
-        passes_sentence=sentence,
+        passes_sentence=_sentence_on_passes(run),
         passes=run_figures.passes(run, most),
         completions=_completions(run.completions, characters),
         configuration=run.configuration,
     )
+
+
+def _sentence_on_passes(run: Run) -> str:
+    count = passes_of(run)
+    if count == 0:
+        return "Nothing was recorded of this run's passes."
+    slow = ", the last of them the slow correction" if run_figures.is_slow(run, count - 1) else ""
+    passes = "One pass" if count == 1 else f"Up to {count} passes"
+    pass_0 = "Pass 0 stays at the policy that sampled: its ratio is 1, its KL 0, and nothing is clipped."
+    if run_figures.moves_in_pass_0(run):
+        pass_0 = "Pass 0 has several mini-batches; the later ones start away from the policy that sampled."
+    return f"{passes} over each batch of rollouts{slow}. {pass_0}"
+
+
+def _thinning(runs: list[Run], most: int) -> list[str]:
+    longest = max((len(run.steps) for run in runs), default=0)
+    return [f"Lines show {most:,} of up to {longest:,} logged steps, evenly spread."] if longest > most else []
 
 
 def _label(variant: Variant, comparison: Comparison) -> str:

@@ -166,8 +166,8 @@ def _card(variant: Variant) -> Card:
         lines = ["GRPO's best accuracy, within the same budget", final]
         return Card(variant.name, value, detail.rstrip(")"), lines, color_of(variant.method))
     value, _, interval = times(figures["rollout_reduction"]).partition(" (")
-    detail = f"fewer rollouts{f' (95 %: {interval}' if interval else ', one seed'}"
-    lines = ["to reach GRPO's best accuracy", f"{times(figures['time_reduction'])} less time", final]
+    detail = f"rollout reduction{f' (95 %: {interval}' if interval else ', one seed'}"
+    lines = ["on the way to GRPO's best accuracy", f"{times(figures['time_reduction'])} time reduction", final]
     return Card(variant.name, value, detail, lines, color_of(variant.method))
 
 
