@@ -85,6 +85,7 @@ def test_a_comparison_shows_its_summary_and_never_reached_is_a_value(kept_compar
     assert accuracy.levels[0].value == summary["grpo"]["best_accuracy"]["value"]
     reward = figure(shown.training, "reward").series[1]
     assert (reward.low[-1], reward.y[-1]) == (0.72, 0.72)
+    assert shown.gate_tables[0].rows[0] == ["sfpo", "0", "9", "4 of 12"]
     assert any("lookahead, seed 0 failed: out of memory" in note for note in shown.notes)
     assert [run.name for run in shown.runs][:2] == ["grpo, seed 0", "grpo, seed 1"]
 
@@ -125,6 +126,25 @@ def test_what_is_not_finished_is_shown_with_a_note(tmp_path):
     (folder / "config.yaml").write_text("a: [")
     assert any("config.yaml" in note for note in content(folder).notes)
     render(content(folder))
+
+
+def test_a_completion_may_hold_any_line_separator(tmp_path):
+    folder = write_run(tmp_path / "run")
+    row = {"step": 1, "prompt": "a\u2028b\x85c", "completion": "", "answer": "", "reward": None}
+    (folder / "completions.jsonl").write_text(2 * (json.dumps(row, ensure_ascii=False) + "\n"), encoding="utf-8")
+    assert [prompt for _, prompt, _, _, _ in content(folder).runs[0].completions.rows] == ["a\u2028b\x85c"] * 2
+
+
+def test_settings_and_values_of_the_wrong_kind_do_no_harm(tmp_path):
+    folder = write_run(tmp_path / "run")
+    (folder / "config.yaml").write_text("method: [1]\nentropy_threshold: <img>\ninner_steps: x\nseed: {}\n")
+    with (folder / "metrics.jsonl").open("a") as file:
+        for row in (
+            {"kind": "train", "step": 13, "sfpo/rollout_seconds": float("nan")},
+            {"kind": "evaluation", "step": 13},
+        ):
+            file.write(json.dumps(row) + "\n")
+    assert "[1]" in render(content(folder))
 
 
 def test_values_that_are_no_numbers_leave_gaps():

@@ -1,5 +1,6 @@
 """All that a page says, as plain data: what `page.js` lays out."""
 
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -14,6 +15,7 @@ from sfpo.report.headline import (
     Table,
     cards_of_comparison,
     cards_of_run,
+    gate_tables_of_comparison,
     tables_of_comparison,
     tables_of_run,
 )
@@ -53,6 +55,7 @@ class RunDetails:
     """What is shown of the run that the reader has chosen."""
 
     name: str
+    method: str
     gate_sentence: str
     gate: list[Figure]
     passes_sentence: str
@@ -74,6 +77,7 @@ class Content:
     results: list[Figure]
     training: list[Figure]
     gate: list[Figure]
+    gate_tables: list[Table]
     passes: list[Figure]
     setup: Setup
     runs: list[RunDetails]
@@ -98,6 +102,7 @@ def _of_run(run: Run) -> Content:
         results=run_figures.results(run),
         training=run_figures.training(run, _STEPS_PER_RUN),
         gate=[],
+        gate_tables=[],
         passes=[],
         setup=setup_of_run(run),
         runs=[_details(run, _STEPS_PER_RUN, _CHARACTERS_OF_COMPLETIONS)],
@@ -122,6 +127,7 @@ def _of_comparison(comparison: Comparison) -> Content:
         results=figures.results(),
         training=figures.training(),
         gate=figures.gate(),
+        gate_tables=gate_tables_of_comparison(comparison),
         passes=figures.passes(),
         setup=setup_of_comparison(comparison),
         runs=[_details(run, most, characters) for run in runs],
@@ -133,7 +139,7 @@ def _of_comparison(comparison: Comparison) -> Content:
 
 
 def as_data(content: Content) -> Any:
-    """For JSON: dataclasses as dictionaries, numbers to six digits."""
+    """For JSON: dataclasses as dictionaries, numbers to six digits, None for what is not finite."""
     return _short(asdict(content))
 
 
@@ -154,6 +160,7 @@ def _details(run: Run, most: int, characters: int) -> RunDetails:
         )
     return RunDetails(
         name=run.name,
+        method=run.method,
         gate_sentence=what_happened(run),
         gate=run_figures.gate(run, most),
         passes_sentence=sentence,
@@ -203,6 +210,8 @@ def _count(number: int, noun: str) -> str:
 
 def _short(value: Any) -> Any:
     if isinstance(value, float):
+        if not math.isfinite(value):
+            return None
         short = float(f"{value:.6g}")
         return int(short) if short.is_integer() else short
     if isinstance(value, dict):

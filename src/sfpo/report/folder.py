@@ -176,11 +176,17 @@ def _read_comparison(folder: Path) -> Comparison:
 def _recorded_runs(folder: Path) -> dict[tuple[str, int], tuple[list[Row], list[Row]]]:
     """Steps and evaluations by variant and seed from a comparison's own files, for runs whose folders are not there."""
     runs: dict[tuple[str, int], tuple[list[Row], list[Row]]] = {}
-    if (folder / STEPS).is_file() and (folder / EVALUATIONS).is_file():
+    if not ((folder / STEPS).is_file() and (folder / EVALUATIONS).is_file()):
+        return runs
+    try:
         for index, rows in enumerate((read_steps(folder), read_evaluations(folder))):
             for row in rows:
                 own = runs.setdefault((row["variant"], int(row["seed"])), ([], []))
                 own[index].append(row | {"step": int(row["step"])})
+    except (KeyError, ValueError) as error:
+        raise UsageError(
+            f"{STEPS} or {EVALUATIONS} of {folder} is broken ({error}): run sfpo compare again"
+        ) from error
     return runs
 
 

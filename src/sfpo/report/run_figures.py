@@ -30,6 +30,11 @@ _OF_PASSES = (
 )  # fmt: skip
 
 
+def evaluated(run: Run) -> list[Row]:
+    """The evaluations on held-out problems that say something."""
+    return [row for row in run.evaluations if row.get("problems") and "accuracy" in row]
+
+
 def interval_of(row: Row) -> tuple[float, float, float]:
     """Accuracy of an evaluation with its 95 % interval over problems, each answered once."""
     right = round(row["accuracy"] * row["problems"])
@@ -41,7 +46,7 @@ def results(run: Run) -> list[Figure]:
     """Accuracy on held-out problems and benchmarks."""
     figures: list[Figure] = []
     spent = run.spent
-    known = [row for row in run.evaluations if row["step"] in spent and row.get("problems")]
+    known = [row for row in evaluated(run) if row["step"] in spent]
     estimates = [interval_of(row) for row in known]
     if known:
         caption = (
