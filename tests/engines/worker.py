@@ -133,7 +133,15 @@ def whole_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     }
 
 
-GATED = {"gate": "reversible", "entropy_window": 4, "entropy_threshold": 0.9, "max_steps": 6}
+# Adam would make whole steps of the rounding in gradients that are zero, such as a key bias's.
+GATED = {
+    "optim": "sgd",
+    "learning_rate": 0.1,
+    "gate": "reversible",
+    "entropy_window": 4,
+    "entropy_threshold": 0.9,
+    "max_steps": 6,
+}
 LORA = {"r": 2, "target_modules": ["q_proj", "v_proj"]}
 SCENARIOS: dict[str, dict[str, Any]] = {
     "plain": {"engine": "plain", **GATED},
