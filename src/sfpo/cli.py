@@ -10,6 +10,7 @@ from sfpo.errors import UsageError
 _COMMANDS = {
     "train": "sfpo.training.command",
     "compare": "sfpo.comparison.command",
+    "plan": "sfpo.plan.command",
     "eval": "sfpo.evaluation.command",
     "grade": "sfpo.grading.command",
     "report": "sfpo.report.command",
@@ -19,6 +20,7 @@ _HELP = """usage: sfpo COMMAND ...
 
   train   train a language model on a task with SFPO, GRPO or an ablation (no argument needed)
   compare train with several methods and seeds; how many rollouts and seconds each needs for GRPO's best accuracy
+  plan    memory and seconds of a run before it starts, and the K that is worth it
   eval    answer maths benchmarks with a model: pass@1 with its interval, pass@k, every answer with its verdict
   grade   grade one answer, or a file of answers, against the right ones
   report  write a run or a comparison as one HTML page, and its figures as PNG

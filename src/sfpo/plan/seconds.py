@@ -1,0 +1,106 @@
+"""Seconds of a step: rollouts, one pass, the reposition, and what SFPO's step takes of GRPO's.
+
+Every part is seconds-per-unit of fixed work plus peak-rate seconds over an efficiency:
+
+    rollouts = longest · seconds_per_token + nominal_rollout / efficiency.rollout
+    pass     = micro_batches · seconds_per_micro_batch + nominal_pass / efficiency.update
+
+The nominal terms add operations at the peak rate to bytes at the full bandwidth (no overlap), so they are linear in what
+a calibration fits.
+"""
+
+from dataclasses import dataclass
+
+from sfpo.plan.architecture import Architecture
+from sfpo.plan.hardware import Efficiency, Hardware
+from sfpo.plan.memory import trainable
+from sfpo.plan.workload import Workload
+
+
+@dataclass(frozen=True)
+class StepSeconds:
+    """Seconds of the parts of one step."""
+
+    rollouts: float
+    a_pass: float
+    reposition: float
+
+    def with_passes(self, passes: float) -> float:
+        """A step that makes so many passes and no reposition."""
+        return self.rollouts + passes * self.a_pass
+
+    @property
+    def grpo(self) -> float:
+        return self.with_passes(1)
+
+    def sfpo(self, inner_steps: int) -> float:
+        return self.with_passes(inner_steps + 1) + self.reposition
+
+    def ratio(self, inner_steps: int) -> float:
+        """SFPO's step over GRPO's, on the same rollouts, while the gate is open."""
+        return self.sfpo(inner_steps) / self.grpo
+
+
+def estimate(model: Architecture, work: Workload, hardware: Hardware, efficiency: Efficiency) -> StepSeconds:
+    """Seconds of one step."""
+    # Out with the weights before the passes, in again for the reposition.
+    moved = 2 * 4 * trainable(model, work) / work.optimizer_shards
+    return StepSeconds(
+        rollouts=work.longest_completion * efficiency.seconds_per_token
+        + nominal_rollout(model, work, hardware) / efficiency.rollout,
+        a_pass=work.micro_batches * efficiency.seconds_per_micro_batch
+        + nominal_pass(model, work, hardware) / efficiency.update,
+        reposition=moved / hardware.host,
+    )
+
+
+def nominal_rollout(model: Architecture, work: Workload, hardware: Hardware) -> float:
+    """Peak-rate seconds of sampling on each device, the weights whole on each.
+
+    For every position the weights are read once, and for every token the keys and values before it. Sequences that have
+    ended cost nothing.
+    """
+    size = 2 if work.bf16 else 4
+    tokens = work.sequences * work.completion_length
+    attended = work.sequences * _attended(work)
+    prompts = work.sequences / work.group_size * work.prompt_length
+    read = size * (model.weights * work.longest_completion + model.cache_values_per_token * attended)
+    flops = model.forward_flops(tokens + prompts, attended + prompts * work.prompt_length / 2, tokens)
+    return read / hardware.bandwidth + flops / hardware.flops
+
+
+def nominal_pass(model: Architecture, work: Workload, hardware: Hardware) -> float:
+    """Peak-rate seconds of one pass on each device: forward, backward, Adam, and what the devices exchange.
+
+    A backward takes twice a forward's operations (once with adapters only, whose own gradients are small), and
+    checkpointing one more forward. Without checkpointing each distinct prompt is encoded once. Adam reads and writes
+    weights, gradients and moments, 28 bytes a weight and optimizer step; each micro-batch reads the weights thrice.
+    """
+    rows = work.sequences * work.active_share
+    prompt_rows = rows if work.gradient_checkpointing else rows / work.group_size
+    tokens = rows * work.completion_length + prompt_rows * work.prompt_length
+    attended = rows * _attended(work) + prompt_rows * work.prompt_length**2 / 2
+    # Triton's fused head scores every position, the plain one those of the completions.
+    scored = rows * work.completion_length if hardware.is_cpu else tokens
+    forwards = 1 + (1 if work.engine == "lora" else 2) + int(work.gradient_checkpointing)
+    flops = forwards * model.forward_flops(tokens, attended, scored)
+    size = 2 if work.bf16 else 4
+    trained = trainable(model, work)
+    read = 3 * size * model.weights * work.micro_batches + 28 * trained / work.optimizer_shards * work.mini_batches
+    return flops / hardware.flops + read / hardware.bandwidth + _exchanged(model, work, size) / hardware.link
+
+
+def _attended(work: Workload) -> float:
+    """Keys that the tokens of one completion look at."""
+    return work.completion_length * (work.prompt_length + work.completion_length / 2)
+
+
+def _exchanged(model: Architecture, work: Workload, size: int) -> float:
+    """Bytes that each device sends in one pass.
+
+    Gradients are summed once an optimizer step (there and back: twice, under ddp and lora; sharded: once, and the new
+    weights return); sharded weights are gathered for every forward and backward.
+    """
+    gradients = 2 * 4 * trainable(model, work) * work.mini_batches
+    gathers = 2 * size * model.weights * work.micro_batches if work.is_sharded else 0
+    return (gradients + gathers) * (work.devices - 1) / work.devices
