@@ -26,21 +26,14 @@ Result = TypeVar("Result")
 class SlowFastReport:
     """What one SFPO step did.
 
-    `distance` is ‖θ_K - θ_0‖ over the trainable weights, before the reposition, and `start_norm` ‖θ_0‖ (both 0 when no
-    trajectory was taken): of all shards of a DTensor, otherwise of what this process was given. `passes` holds what
-    `update` returned, in order. `bytes_held` is the size of the copy of θ_0 on this process.
+    `drift` is ‖θ_K - θ_0‖ / ‖θ_0‖ over the trainable weights, before the reposition (0 when no trajectory was taken).
+    `passes` holds what `update` returned, in order. `bytes_held` is the size of the copy of θ_0 on this process.
     """
 
     alpha: float
-    distance: float = 0.0
-    start_norm: float = 0.0
+    drift: float = 0.0
     bytes_held: int = 0
     passes: list[Any] = field(default_factory=list)
-
-    @property
-    def drift(self) -> float:
-        """How far the fast passes went, ‖θ_K - θ_0‖ / ‖θ_0‖."""
-        return self.distance / max(self.start_norm, torch.finfo(torch.float32).tiny)
 
 
 class SlowFast:
@@ -110,7 +103,7 @@ class SlowFast:
         try:
             for _ in range(self.inner_steps):
                 report.passes.append(update())
-            report.distance, report.start_norm = snapshot.reposition(report.alpha)
+            report.drift = snapshot.reposition(report.alpha)
             yield
         except BaseException:
             snapshot.restore()
@@ -129,8 +122,8 @@ class _Snapshot:
         self.bytes_held = sum(copy.nbytes for copy in self._copies)
 
     @torch.no_grad()
-    def reposition(self, alpha: float) -> tuple[float, float]:
-        """Move the weights to θ_0 + α (θ - θ_0), in place; returns ‖θ - θ_0‖ and ‖θ_0‖.
+    def reposition(self, alpha: float) -> float:
+        """Move the weights to θ_0 + α (θ - θ_0), in place; returns ‖θ - θ_0‖ / ‖θ_0‖ over all shards.
 
         Weight by weight, so that each is read from memory once for both.
         """
@@ -141,7 +134,7 @@ class _Snapshot:
             moved.append(_norm(parameter - _like(origin, parameter)))
             if alpha < 1.0:
                 _local(parameter).lerp_(origin, 1.0 - alpha)
-        return _total(moved), _total(start)
+        return _total(moved) / max(_total(start), torch.finfo(torch.float32).tiny)
 
     @torch.no_grad()
     def restore(self) -> None:

@@ -73,6 +73,7 @@ def test_every_run_is_recorded_and_summarised(compared):
     assert sfpo["seeds_done"] == [0, 1]
     assert sfpo["curve"]["rollouts"] == [0, 32, 64]
     assert sfpo["target_accuracy"] == summary["variants"]["grpo"]["best_accuracy"]["value"]
+    assert (folder / "report.html").is_file()
     tables = (folder / "summary.md").read_text()
     assert "rollout reduction" in tables
     assert "| sfpo,inner_steps=3 |" in tables

@@ -21,7 +21,6 @@ from datasets import Dataset
 from peft import LoraConfig
 from torch.distributed.tensor import DTensor
 from transformers import TrainerCallback
-from trl import GRPOConfig, GRPOTrainer
 
 from sfpo.trl import SFPOConfig, SFPOTrainer
 from sfpo.trl.micro_batch import completion_tokens
@@ -67,7 +66,7 @@ class SFPO(Scripted, SFPOTrainer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.notes: dict[str, list[Any]] = {"alphas": [], "own_entropies": [], "forward_off_masters": []}
+        self.notes: dict[str, list[float]] = {"alphas": [], "own_entropies": []}
 
     def _decide_alpha(self, batch: Any) -> float:
         alpha = super()._decide_alpha(batch)
@@ -77,60 +76,24 @@ class SFPO(Scripted, SFPOTrainer):
         self.notes["own_entropies"].append(own.mean().item())
         return alpha
 
-    def _gradient(self, model: torch.nn.Module, mini_batch: Any) -> None:
-        if self.is_deepspeed_enabled:
-            self.notes["forward_off_masters"].append(forward_off_masters(self.model))
-        super()._gradient(model, mini_batch)
 
-
-class GRPO(Scripted, GRPOTrainer):
-    pass
-
-
-class Watch(TrainerCallback):
-    """What the optimizer stepped from and to, and with which learning rate, step by step on this process."""
+class Rates(TrainerCallback):
+    """The learning rate of every optimizer step, those of the passes too."""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, optimizer: Any = None, **kwargs: Any) -> None:
         while hasattr(optimizer, "optimizer"):
             optimizer = optimizer.optimizer
-        self.before: list[list[torch.Tensor]] = []
-        self.after: list[list[torch.Tensor]] = []
-        self.rates: list[float] = []
-        optimizer.register_step_pre_hook(self._before)
-        optimizer.register_step_post_hook(lambda optimizer, *_: self.after.append(stepped(optimizer)))
-
-    def _before(self, optimizer: Any, *_: Any) -> None:
-        self.before.append(stepped(optimizer))
-        self.rates.append(float(optimizer.param_groups[0]["lr"]))
+        self.seen: list[float] = []
+        optimizer.register_step_pre_hook(lambda *_: self.seen.append(float(optimizer.param_groups[0]["lr"])))
 
 
-def stepped(optimizer: Any) -> list[torch.Tensor]:
-    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
-    return [(w.to_local() if isinstance(w, DTensor) else w).detach().clone() for w in weights]
-
-
-def masters(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """DeepSpeed's fp32 weights, which its optimizer steps from."""
-    from deepspeed.utils import safe_get_full_fp32_param
-
-    return {name: safe_get_full_fp32_param(weight).clone() for name, weight in model.named_parameters()}
-
-
-def forward_off_masters(model: torch.nn.Module) -> float:
-    """The largest difference between the weights that the forward uses and the masters, rounded as they are."""
-    forward, exact = whole_weights(model), masters(model)
-    return max((forward[name] - exact[name].to(forward[name].dtype)).abs().max().item() for name in forward)
-
-
-def run(model: str, folder: Path, name: str, engine: str, method: str, **settings: Any) -> dict[str, Any]:
+def run(model: str, folder: Path, name: str, engine: str, **settings: Any) -> dict[str, Any]:
     """Train one scenario in this process, which may be one of several."""
     for state in (AcceleratorState, GradientState):
         state._reset_state()
     PartialState._reset_state()
-    os.environ.pop("ACCELERATE_USE_DEEPSPEED", None)
     processes = int(os.environ.get("WORLD_SIZE", 1))
     lora = settings.pop("lora", None)
-    resume = settings.pop("resume", None)
     settings = {**SETTINGS, "per_device_train_batch_size": ROWS_A_STEP // 2 // processes, **settings}
     if engine == "fsdp2":
         # accelerate shards on accelerators only; this one is a CPU to everything else.
@@ -143,98 +106,49 @@ def run(model: str, folder: Path, name: str, engine: str, method: str, **setting
         }
     else:
         settings |= {"use_cpu": True, "ddp_backend": "gloo" if processes > 1 else None}
-    trainer_class, config_class = (GRPO, GRPOConfig) if method == "grpo" else (SFPO, SFPOConfig)
-    if method == "sfpo":
-        settings = {"compact_passes": False, "compact_rollouts": False, "gate": "off"} | settings
-    watch = Watch()
-    trainer = trainer_class(
+    settings = {"compact_passes": False, "compact_rollouts": False, "gate": "off"} | settings
+    rates = Rates()
+    trainer = SFPO(
         model=model,
         reward_funcs=reward_low_digits,
-        args=config_class(output_dir=str(folder / name), **settings),
+        args=SFPOConfig(output_dir=str(folder / name), **settings),
         train_dataset=Dataset.from_dict({"prompt": PROMPTS}),
-        callbacks=[watch],
+        callbacks=[rates],
         peft_config=lora and LoraConfig(**lora),
     )
-    trainer.train(resume_from_checkpoint=resume and str(folder / resume))
+    trainer.train()
     return {
         "weights": whole_weights(trainer.model),
-        "masters": masters(trainer.model) if engine == "zero" else None,
         "log": trainer.state.log_history,
-        "before": watch.before,
-        "after": watch.after,
-        "rates": watch.rates,
-        **getattr(trainer, "notes", {}),
+        "rates": rates.seen,
+        **trainer.notes,
     }
 
 
 @torch.no_grad()
 def whole_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    weights = {}
-    for name, weight in model.named_parameters():
-        if hasattr(weight, "ds_id"):  # ZeRO-3
-            from deepspeed.runtime.zero.partition_parameters import GatheredParameters
-
-            with GatheredParameters([weight]):
-                weights[name] = weight.detach().clone()
-        else:
-            weights[name] = (weight.full_tensor() if isinstance(weight, DTensor) else weight).detach().clone()
-    return weights
-
-
-def zero(stage: int, **more: Any) -> dict[str, Any]:
     return {
-        "engine": "zero",
-        "bf16": True,
-        "optim": "sgd",
-        "learning_rate": 0.1,
-        "deepspeed": {
-            "zero_optimization": {
-                "stage": stage,
-                "stage3_param_persistence_threshold": 500,  # some weights stay whole between steps, some do not
-                "stage3_gather_16bit_weights_on_model_save": True,
-            },
-            "zero_allow_untested_optimizer": True,
-            "bf16": {"enabled": "auto"},
-            "gradient_clipping": "auto",
-            "gradient_accumulation_steps": "auto",
-            "train_micro_batch_size_per_gpu": "auto",
-            "train_batch_size": "auto",
-        },
-        **more,
+        name: (weight.full_tensor() if isinstance(weight, DTensor) else weight).detach().clone()
+        for name, weight in model.named_parameters()
     }
 
 
-SAVE = {"save_strategy": "steps", "save_steps": 2}
+# Adam would make whole steps of the rounding in gradients that are zero, such as a key bias's.
+GATED = {
+    "optim": "sgd",
+    "learning_rate": 0.1,
+    "gate": "reversible",
+    "entropy_window": 4,
+    "entropy_threshold": 0.9,
+    "max_steps": 6,
+}
 LORA = {"r": 2, "target_modules": ["q_proj", "v_proj"]}
 SCENARIOS: dict[str, dict[str, Any]] = {
-    "plain": {
-        "engine": "plain",
-        "method": "sfpo",
-        "gate": "reversible",
-        "entropy_window": 4,
-        "entropy_threshold": 0.9,
-        "max_steps": 6,
-    },
-    "plain_sgd": {"engine": "plain", "method": "sfpo", "optim": "sgd", "learning_rate": 0.1},
-    "plain_sgd_closed": {"engine": "plain", "method": "sfpo", "alpha": 0.0, "optim": "sgd", "learning_rate": 0.1},
-    "lora": {"engine": "plain", "method": "sfpo", "lora": LORA, "max_steps": 2},
-    "fsdp2": {
-        "engine": "fsdp2",
-        "method": "sfpo",
-        "gate": "reversible",
-        "entropy_window": 4,
-        "entropy_threshold": 0.9,
-        "max_steps": 6,
-    },
-    "fsdp2_lora": {"engine": "fsdp2", "method": "sfpo", "lora": LORA, "max_steps": 2},
+    "plain": {"engine": "plain", **GATED},
+    "lora": {"engine": "plain", "lora": LORA, "max_steps": 2},
+    "fsdp2": {"engine": "fsdp2", **GATED},
+    "fsdp2_lora": {"engine": "fsdp2", "lora": LORA, "max_steps": 2},
 }
-for stage in (1, 2, 3):
-    SCENARIOS |= {
-        f"zero{stage}": zero(stage, method="sfpo", **SAVE),
-        f"zero{stage}_resumed": zero(stage, method="sfpo", resume=f"zero{stage}/checkpoint-2"),
-        f"zero{stage}_closed": zero(stage, method="sfpo", alpha=0.0),
-        f"zero{stage}_grpo": zero(stage, method="grpo"),
-    }
 
 
 def main(model: str, folder: str, *names: str) -> None:

@@ -70,6 +70,15 @@ def test_passes_are_told_apart_and_plain_grpo_has_none(tmp_path):
     assert [one.name for one in grpo.gate] == ["entropy"]
 
 
+def test_a_first_pass_of_several_mini_batches_is_drawn(tmp_path):
+    folder = write_run(tmp_path / "grpo", "grpo")
+    path = folder / "metrics.jsonl"
+    path.write_text(path.read_text().replace('"sfpo/pass_0/kl": 0.0', '"sfpo/pass_0/kl": 0.001'))
+    details = content(folder).runs[0]
+    assert [series.name for series in figure(details.passes, "pass_kl").series] == ["pass 0"]
+    assert "several mini-batches" in details.passes_sentence
+
+
 def test_a_comparison_shows_its_summary_and_never_reached_is_a_value(kept_comparison):
     folder = kept_comparison
     summary = json.loads((folder / "summary.json").read_text())["variants"]
@@ -85,6 +94,7 @@ def test_a_comparison_shows_its_summary_and_never_reached_is_a_value(kept_compar
     assert accuracy.levels[0].value == summary["grpo"]["best_accuracy"]["value"]
     reward = figure(shown.training, "reward").series[1]
     assert (reward.low[-1], reward.y[-1]) == (0.72, 0.72)
+    assert shown.gate_tables[0].rows[0] == ["sfpo", "0", "9", "4 of 12"]
     assert any("lookahead, seed 0 failed: out of memory" in note for note in shown.notes)
     assert [run.name for run in shown.runs][:2] == ["grpo, seed 0", "grpo, seed 1"]
 
@@ -95,7 +105,7 @@ def test_one_seed_has_no_intervals_and_says_so(tmp_path):
     assert "one seed, so there is no interval" in accuracy.caption
     assert accuracy.series[1].low == []
     assert figure(shown.results, "rollout_reduction").rows[0].low is None
-    assert shown.cards[0].detail == "fewer rollouts, one seed"
+    assert shown.cards[0].detail == "rollout reduction, one seed"
 
 
 def test_a_comparison_without_its_runs_is_read_from_its_own_records(comparison):
@@ -106,6 +116,16 @@ def test_a_comparison_without_its_runs_is_read_from_its_own_records(comparison):
     assert after.results == before.results
     assert after.runs[0].completions.rows == []
     assert after.runs[0].passes_sentence == "Nothing was recorded of this run's passes."
+
+
+def test_variants_stand_in_the_order_of_their_settings(comparison):
+    specification = json.loads((comparison / "comparison.json").read_text())
+    for value in ("off", "1e-3", "2e-4"):
+        variant = {"name": value, "method": "sfpo", "settings": {"learning_rate": value}, "baseline": "grpo"}
+        specification["variants"].insert(0, variant)
+    (comparison / "comparison.json").write_text(json.dumps(specification))
+    names = [variant.name for variant in read_folder(comparison).variants]
+    assert names == ["sfpo", "2e-4", "1e-3", "sfpo,alpha=0.1", "off", "grpo", "lookahead"]
 
 
 def test_what_is_not_finished_is_shown_with_a_note(tmp_path):
@@ -127,6 +147,25 @@ def test_what_is_not_finished_is_shown_with_a_note(tmp_path):
     render(content(folder))
 
 
+def test_a_completion_may_hold_any_line_separator(tmp_path):
+    folder = write_run(tmp_path / "run")
+    row = {"step": 1, "prompt": "a\u2028b\x85c", "completion": "", "answer": "", "reward": None}
+    (folder / "completions.jsonl").write_text(2 * (json.dumps(row, ensure_ascii=False) + "\n"), encoding="utf-8")
+    assert [prompt for _, prompt, _, _, _ in content(folder).runs[0].completions.rows] == ["a\u2028b\x85c"] * 2
+
+
+def test_settings_and_values_of_the_wrong_kind_do_no_harm(tmp_path):
+    folder = write_run(tmp_path / "run")
+    (folder / "config.yaml").write_text("method: [1]\nentropy_threshold: <img>\ninner_steps: x\nseed: {}\n")
+    with (folder / "metrics.jsonl").open("a") as file:
+        for row in (
+            {"kind": "train", "step": 13, "sfpo/rollout_seconds": float("nan")},
+            {"kind": "evaluation", "step": 13},
+        ):
+            file.write(json.dumps(row) + "\n")
+    assert "[1]" in render(content(folder))
+
+
 def test_values_that_are_no_numbers_leave_gaps():
     rows = [{"a": 1}, {"a": float("nan")}, {}, {"a": "x"}, {"a": float("inf")}]
     assert column(rows, "a") == [1.0, None, None, None, None]
@@ -135,6 +174,10 @@ def test_values_that_are_no_numbers_leave_gaps():
 def test_long_runs_are_thinned_and_completions_are_capped(tmp_path):
     assert thinned(list(range(1000)), 5) == [0, 250, 500, 749, 999]
     assert thinned([1, 2], 5) == [1, 2]
+    long = content(write_run(tmp_path / "long", steps=1_000, closed_from=777))
+    assert len(figure(long.training, "reward").series[0].x) == 400
+    assert "Lines show 400 of up to 1,000 logged steps, evenly spread." in long.notes
+    assert "α went to 0 at step 777" in long.runs[0].gate_sentence
     folder = write_run(tmp_path / "run", text="x" * 50_000)
     completions = content(folder).runs[0].completions
     assert all(len(prompt) < 6_100 for _, prompt, _, _, _ in completions.rows)

@@ -110,7 +110,7 @@ def test_the_figures_of_a_comparison_are_drawn_and_variants_switch_off(browse, c
 
 
 def test_pointing_at_a_line_says_its_values(browse, run_page):
-    with browse(run_page) as page:
+    with browse(run_page, color_scheme="dark") as page:
         box = page.locator("[data-figure=accuracy_by_rollouts] svg").bounding_box()
         tip = page.locator("[data-figure=accuracy_by_rollouts] [aria-label=tip]")
         assert tip.text_content() == ""
@@ -120,6 +120,7 @@ def test_pointing_at_a_line_says_its_values(browse, run_page):
         )
         assert "rollouts sampled: 1,536" in tip.text_content()
         assert "held-out accuracy: 40.0 % (35.9–44.3)" in tip.text_content()
+        assert tip.evaluate("tip => getComputedStyle(tip).fill") == "rgb(26, 30, 37)"  # as the card behind it
         # And for those who do not point: as a table.
         page.click("[data-figure=accuracy_by_rollouts] summary")
         assert page.locator("[data-figure=accuracy_by_rollouts] tbody tr").last.inner_text().split("\t")[0] == "1,536"

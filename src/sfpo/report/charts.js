@@ -103,7 +103,7 @@ const charts = (() => {
       ].join("");
     marks.push(
       Plot.dot(all, pointer({ ...at, r: 5, fill: "color", stroke: "var(--card)", strokeWidth: 2 })),
-      Plot.tip(all, pointer({ ...at, title, lineWidth: 26, fontSize: 12.5, stroke: "var(--soft)", pathFilter: "none" })),
+      Plot.tip(all, pointer({ ...at, title, lineWidth: 26, lineHeight: 1.3, fontSize: 12.5, stroke: "var(--soft)", pathFilter: "none" })),
     );
     const ys = figure.series.flatMap((series) => [...series.y, ...(banded ? [...series.low, ...series.high] : [])]).filter((y) => y !== null);
     const y = { ...scale(figure.y, ys), nice: true };
@@ -152,7 +152,7 @@ const charts = (() => {
     const marks = (step) => [
       Plot.ruleX([figure.reference], { stroke: "var(--soft)", strokeDasharray: "5 4" }),
       Plot.ruleY(ranges, { y: "label", x1: "low", x2: "high", stroke: color, strokeWidth: 4, strokeOpacity: 0.45, dy: step / 2 - 13, strokeLinecap: "round" }),
-      Plot.dot(known, { y: "label", x: "value", fill: color, r: 5.5, dy: step / 2 - 13, tip: { pointer: "y" }, title: (row) => `${row.label}\n${row.text}` }),
+      Plot.dot(known, { y: "label", x: "value", fill: color, r: 5.5, dy: step / 2 - 13, tip: { pointer: "y", lineHeight: 1.3 }, title: (row) => `${row.label}\n${row.text}` }),
     ];
     return rows(figure, width, marks, [0, Math.max(figure.reference, most) * 1.05], (row) => row.text);
   }
@@ -169,7 +169,7 @@ const charts = (() => {
     const marks = (step) => [
       Plot.rect(stacked, {
         y: "label", x1: "x1", x2: "x2", fill: "color", insetTop: step - 22, insetBottom: 8, insetRight: 1,
-        tip: { pointer: "xy" }, title: (part) => `${part.label}\n${part.name}: ${format(part.value)}`,
+        tip: { pointer: "xy", lineHeight: 1.3 }, title: (part) => `${part.label}\n${part.name}: ${format(part.value)}`,
       }),
     ];
     const total = (row) => figure.parts.map(([name], index) => `${name} ${d3.format(".3~g")(row.values[index])}`).join(" + ");

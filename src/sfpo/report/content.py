@@ -1,5 +1,6 @@
 """All that a page says, as plain data: what `page.js` lays out."""
 
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -14,6 +15,7 @@ from sfpo.report.headline import (
     Table,
     cards_of_comparison,
     cards_of_run,
+    gate_tables_of_comparison,
     tables_of_comparison,
     tables_of_run,
 )
@@ -53,6 +55,7 @@ class RunDetails:
     """What is shown of the run that the reader has chosen."""
 
     name: str
+    method: str
     gate_sentence: str
     gate: list[Figure]
     passes_sentence: str
@@ -74,6 +77,7 @@ class Content:
     results: list[Figure]
     training: list[Figure]
     gate: list[Figure]
+    gate_tables: list[Table]
     passes: list[Figure]
     setup: Setup
     runs: list[RunDetails]
@@ -92,12 +96,13 @@ def _of_run(run: Run) -> Content:
         kind="run",
         title=" · ".join(named) or run.name,
         facts=[run.name, *facts],
-        notes=run.notes,
+        notes=run.notes + _thinning([run], _STEPS_PER_RUN),
         cards=cards_of_run(run),
         tables=tables_of_run(run),
         results=run_figures.results(run),
         training=run_figures.training(run, _STEPS_PER_RUN),
         gate=[],
+        gate_tables=[],
         passes=[],
         setup=setup_of_run(run),
         runs=[_details(run, _STEPS_PER_RUN, _CHARACTERS_OF_COMPLETIONS)],
@@ -116,54 +121,61 @@ def _of_comparison(comparison: Comparison) -> Content:
         kind="comparison",
         title=f"{comparison.task} · {comparison.model}",
         facts=facts,
-        notes=comparison.notes,
+        notes=comparison.notes + _thinning(runs, most),
         cards=cards_of_comparison(comparison),
         tables=tables_of_comparison(comparison, {name: color for name, (color, _) in figures.looks.items()}),
         results=figures.results(),
         training=figures.training(),
         gate=figures.gate(),
+        gate_tables=gate_tables_of_comparison(comparison),
         passes=figures.passes(),
         setup=setup_of_comparison(comparison),
         runs=[_details(run, most, characters) for run in runs],
         legend=[
-            Legend(variant.name, variant.method, _label(variant), *figures.looks[variant.name])
+            Legend(variant.name, variant.method, _label(variant, comparison), *figures.looks[variant.name])
             for variant in comparison.variants
         ],
     )
 
 
 def as_data(content: Content) -> Any:
-    """For JSON: dataclasses as dictionaries, numbers to six digits."""
+    """For JSON: dataclasses as dictionaries, numbers to six digits, None for what is not finite."""
     return _short(asdict(content))
 
 
 def _details(run: Run, most: int, characters: int) -> RunDetails:
-    count = passes_of(run)
-    if count == 0:
-        sentence = "Nothing was recorded of this run's passes."
-    elif count == 1:
-        sentence = (
-            "One pass over each batch of rollouts, as in plain GRPO: it starts at the policy that sampled, so its ratio "
-            "is 1, its KL 0, and nothing is clipped."
-        )
-    else:
-        slow = ", the last of them the slow correction" if run_figures.is_slow(run, count - 1) else ""
-        sentence = (
-            f"Up to {count} passes over each batch of rollouts{slow}. Pass 0 starts at the policy that sampled: its "
-            "ratio is 1 and its KL 0."
-        )
     return RunDetails(
         name=run.name,
+        method=run.method,
         gate_sentence=what_happened(run),
         gate=run_figures.gate(run, most),
-        passes_sentence=sentence,
+        passes_sentence=_sentence_on_passes(run),
         passes=run_figures.passes(run, most),
         completions=_completions(run.completions, characters),
         configuration=run.configuration,
     )
 
 
-def _label(variant: Variant) -> str:
+def _sentence_on_passes(run: Run) -> str:
+    count = passes_of(run)
+    if count == 0:
+        return "Nothing was recorded of this run's passes."
+    slow = ", the last of them the slow correction" if run_figures.is_slow(run, count - 1) else ""
+    passes = "One pass" if count == 1 else f"Up to {count} passes"
+    pass_0 = "Pass 0 stays at the policy that sampled: its ratio is 1, its KL 0, and nothing is clipped."
+    if run_figures.moves_in_pass_0(run):
+        pass_0 = "Pass 0 has several mini-batches; the later ones start away from the policy that sampled."
+    return f"{passes} over each batch of rollouts{slow}. {pass_0}"
+
+
+def _thinning(runs: list[Run], most: int) -> list[str]:
+    longest = max((len(run.steps) for run in runs), default=0)
+    return [f"Lines show {most:,} of up to {longest:,} logged steps, evenly spread."] if longest > most else []
+
+
+def _label(variant: Variant, comparison: Comparison) -> str:
+    if len(comparison.varied) == 1:
+        return next(iter(variant.settings.values()), variant.method)
     return ", ".join(f"{name}={value}" for name, value in variant.settings.items()) or variant.method
 
 
@@ -203,6 +215,8 @@ def _count(number: int, noun: str) -> str:
 
 def _short(value: Any) -> Any:
     if isinstance(value, float):
+        if not math.isfinite(value):
+            return None
         short = float(f"{value:.6g}")
         return int(short) if short.is_integer() else short
     if isinstance(value, dict):

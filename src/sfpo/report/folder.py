@@ -155,6 +155,8 @@ def _read_comparison(folder: Path) -> Comparison:
                     runs[seed] = Run(label, variant["method"], steps, evaluations)
             variants.append(Variant(name, variant["method"], variant["settings"], runs, figures))
             notes += [f"{name}, seed {one['seed']} failed: {one['error']}" for one in figures.get("failed", [])]
+        methods = list(dict.fromkeys(variant.method for variant in variants))
+        variants.sort(key=lambda one: (methods.index(one.method), [_order(value) for value in one.settings.values()]))
         unfinished = [variant.name for variant in variants if summary and "curve" not in variant.figures]
         if unfinished:
             notes.append(f"Without a finished run, so without results: {', '.join(unfinished)}.")
@@ -176,12 +178,26 @@ def _read_comparison(folder: Path) -> Comparison:
 def _recorded_runs(folder: Path) -> dict[tuple[str, int], tuple[list[Row], list[Row]]]:
     """Steps and evaluations by variant and seed from a comparison's own files, for runs whose folders are not there."""
     runs: dict[tuple[str, int], tuple[list[Row], list[Row]]] = {}
-    if (folder / STEPS).is_file() and (folder / EVALUATIONS).is_file():
+    if not ((folder / STEPS).is_file() and (folder / EVALUATIONS).is_file()):
+        return runs
+    try:
         for index, rows in enumerate((read_steps(folder), read_evaluations(folder))):
             for row in rows:
                 own = runs.setdefault((row["variant"], int(row["seed"])), ([], []))
                 own[index].append(row | {"step": int(row["step"])})
+    except (KeyError, ValueError) as error:
+        raise UsageError(
+            f"{STEPS} or {EVALUATIONS} of {folder} is broken ({error}): run sfpo compare again"
+        ) from error
     return runs
+
+
+def _order(value: str) -> tuple[float, str]:
+    """Numbers by size, before other settings."""
+    try:
+        return float(value), ""
+    except ValueError:
+        return math.inf, value
 
 
 def _text(path: Path) -> str:

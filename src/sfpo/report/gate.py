@@ -10,7 +10,8 @@ def has_gate(run: Run) -> bool:
 
 def threshold(run: Run) -> tuple[float, bool]:
     """τ, and whether the gate acts on both sides."""
-    return float(run.settings.get("entropy_threshold", 1.0)), run.settings.get("gate_sides", "two") == "two"
+    tau = column([run.settings], "entropy_threshold")[0]
+    return 1.0 if tau is None else tau, run.settings.get("gate_sides", "two") == "two"
 
 
 def closed_steps(run: Run) -> list[int]:

@@ -6,7 +6,7 @@ from sfpo.comparison.summary import amount, percent, times
 from sfpo.report.colors import NEUTRAL, Color, color_of
 from sfpo.report.folder import Comparison, Run, Variant, column
 from sfpo.report.gate import closed_steps, has_gate
-from sfpo.report.run_figures import interval_of
+from sfpo.report.run_figures import evaluated, interval_of
 
 _MOST_CARDS = 6
 
@@ -37,7 +37,7 @@ def cards_of_run(run: Run) -> list[Card]:
     """Accuracy, reward, cost and gate of one run."""
     color = color_of(run.method)
     cards = []
-    known = [row for row in run.evaluations if row.get("problems")]
+    known = evaluated(run)
     if known:
         accuracy, low, high = interval_of(known[-1])
         lines = [f"{known[-1]['problems']:,} held-out problems, after step {known[-1]['step']:,}"]
@@ -46,7 +46,7 @@ def cards_of_run(run: Run) -> list[Card]:
         if len(known) > 2:
             best = max(known, key=lambda row: float(row["accuracy"]))
             lines.append(f"best {best['accuracy']:.1%}, after step {best['step']:,}")
-        detail = f"{100 * low:.1f}–{100 * high:.1f}, 95 % over problems"
+        detail = f"95 %: {100 * low:.1f}–{100 * high:.1f}"
         cards.append(Card("held-out accuracy", f"{100 * accuracy:.1f} %", detail, lines, color))
         if len(known) > 1 and "mean_length" in known[-1]:
             before, after = known[0]["mean_length"], known[-1]["mean_length"]
@@ -61,7 +61,7 @@ def cards_of_run(run: Run) -> list[Card]:
     if run.steps:
         rollouts, seconds = run.spent[run.steps[-1]["step"]]
         share = _rollout_share(run)
-        lines = [f"{_duration(seconds)} of rollouts and updates"] if seconds else []
+        lines = [f"{_duration(seconds)} of rollouts and updates"] if seconds > 0 else []
         lines += [f"{share:.0%} rollouts, {1 - share:.0%} updates"] if share is not None else []
         cards.append(Card("rollouts", f"{rollouts:,.0f}", f"in {run.steps[-1]['step']:,} steps", lines, color))
     if has_gate(run):
@@ -144,6 +144,19 @@ def tables_of_comparison(comparison: Comparison, looks: dict[str, Color]) -> lis
     return tables
 
 
+def gate_tables_of_comparison(comparison: Comparison) -> list[Table]:
+    """Where the gate of each run closed."""
+    rows = []
+    for variant in comparison.variants:
+        for seed, run in variant.runs.items():
+            if has_gate(run):
+                closed = closed_steps(run)
+                cells = [f"{closed[0]:,}" if closed else "never", f"{len(closed):,} of {len(run.steps):,}"]
+                rows.append([variant.name, str(seed), *cells])
+    columns = ["variant", "seed", "first step with α = 0", "steps of plain GRPO"]
+    return [Table("When the gates closed", "One row for each run that has a gate.", columns, rows)] if rows else []
+
+
 def _card(variant: Variant) -> Card:
     figures = variant.figures
     final = f"{percent(figures['final_accuracy'])} accuracy at the end"
@@ -153,8 +166,8 @@ def _card(variant: Variant) -> Card:
         lines = ["GRPO's best accuracy, within the same budget", final]
         return Card(variant.name, value, detail.rstrip(")"), lines, color_of(variant.method))
     value, _, interval = times(figures["rollout_reduction"]).partition(" (")
-    detail = f"fewer rollouts{f' (95 %: {interval}' if interval else ', one seed'}"
-    lines = ["to reach GRPO's best accuracy", f"{times(figures['time_reduction'])} less time", final]
+    detail = f"rollout reduction{f' (95 %: {interval}' if interval else ', one seed'}"
+    lines = ["on the way to GRPO's best accuracy", f"{times(figures['time_reduction'])} time reduction", final]
     return Card(variant.name, value, detail, lines, color_of(variant.method))
 
 

@@ -9,8 +9,8 @@
   const COMPLETIONS_AT_A_TIME = 25;
   const hidden = new Set();
   const FEW_VARIANTS = 8;
-  // The first run shown is one that has something to show of gate and passes.
-  let chosen = Math.max(0, content.runs.findIndex((run) => run.passes.length));
+  // The first run shown is one whose gate and passes say something.
+  let chosen = Math.max(0, content.runs.findIndex((run) => run.method === "sfpo"));
 
   // An element with its attributes; a child is an element or text.
   function element(tag, attributes = {}, ...children) {
@@ -24,13 +24,19 @@
   }
 
   // The line of a series as it is drawn.
-  function key(color, dash = [], filled = false) {
+  const KEYS = {
+    line: ["line", 26, 6, { x1: 0, x2: 26, y1: 3, y2: 3 }],
+    points: ["circle", 8, 8, { cx: 4, cy: 4, r: 3.5 }],
+    area: ["rect", 12, 12, { width: 12, height: 12, rx: 3 }],
+  };
+  KEYS.step = KEYS.line;
+
+  function key(color, dash = [], style = "line") {
+    const [tag, width, height, shape] = KEYS[style];
     const svg = document.createElementNS(SVG, "svg");
-    const mark = document.createElementNS(SVG, filled ? "rect" : "line");
-    const size = { class: "key", width: filled ? 12 : 26, height: filled ? 12 : 6, "aria-hidden": "true" };
-    for (const [name, value] of Object.entries(size)) svg.setAttribute(name, value);
-    const shape = filled ? { width: 12, height: 12, rx: 3 } : { x1: 0, x2: 26, y1: 3, y2: 3 };
-    const paint = filled ? { fill: charts.variable(color) } : { stroke: charts.variable(color), "stroke-width": 3 };
+    const mark = document.createElementNS(SVG, tag);
+    for (const [name, value] of Object.entries({ class: "key", width, height, "aria-hidden": "true" })) svg.setAttribute(name, value);
+    const paint = tag === "line" ? { stroke: charts.variable(color), "stroke-width": 3 } : { fill: charts.variable(color) };
     if (dash.length) paint["stroke-dasharray"] = dash.join(" ");
     for (const [name, value] of Object.entries({ ...shape, ...paint })) mark.setAttribute(name, value);
     svg.append(mark);
@@ -75,17 +81,18 @@
 
   function smallLegend(figure, follows) {
     const legend = element("div", { class: "small-legend" });
-    if (figure.kind === "curves" && !follows && figure.series.length > 1) {
+    const inLegend = (series) => follows && content.legend.some(({ name }) => name === series.name);
+    if (figure.kind === "curves" && figure.series.length > 1 && !figure.series.every(inLegend)) {
       for (const series of figure.series) {
-        legend.append(element("span", {}, key(series.color, series.dash, series.style === "area"), series.name));
+        legend.append(element("span", {}, key(series.color, series.dash, series.style), series.name));
       }
     }
     if (figure.kind === "bars") {
-      for (const [name, color] of figure.parts) legend.append(element("span", {}, key(color, [], true), name));
+      for (const [name, color] of figure.parts) legend.append(element("span", {}, key(color, [], "area"), name));
     }
     if (figure.shades?.length) {
       const shade = { light: "#c9ccd1", dark: "#4a5160" };
-      legend.append(element("span", {}, key(shade, [], true), figure.shade_label));
+      legend.append(element("span", {}, key(shade, [], "area"), figure.shade_label));
     }
     return legend;
   }
@@ -99,7 +106,7 @@
   function tableOf([header, ...rows], label, colors = []) {
     const head = element("tr", {}, ...header.map((cell) => element("th", { scope: "col" }, cell)));
     const body = rows.map(([first, ...cells], index) => {
-      const mark = colors[index] ? [key(colors[index], [], true)] : [];
+      const mark = colors[index] ? [key(colors[index], [], "area")] : [];
       return element("tr", {}, element("th", { scope: "row" }, ...mark, first), ...cells.map((cell) => element("td", {}, cell)));
     });
     const table = element("table", {}, element("thead", {}, head), element("tbody", {}, ...body));
@@ -130,7 +137,7 @@
       element(
         "button",
         {
-          type: "button", "data-name": name, "aria-pressed": String(!hidden.has(name)), "aria-label": name,
+          type: "button", "data-name": name, "aria-pressed": String(!hidden.has(name)), "aria-label": name, title: name,
           onclick: () => switchAll([name]),
           onmouseenter: () => standOut(name), onmouseleave: () => standOut(null),
           onfocus: () => standOut(name), onblur: () => standOut(null),
@@ -191,6 +198,14 @@
 
   // ---- Panels
 
+  function tables(all) {
+    return all.flatMap(({ title, caption, columns, rows, colors }) => [
+      element("h2", {}, title),
+      tableOf([columns, ...rows], title, colors),
+      element("p", { class: "caption" }, caption),
+    ]);
+  }
+
   function results() {
     const cards = content.cards.map(({ label, value, detail, lines, color }) =>
       element(
@@ -202,15 +217,10 @@
         ...lines.map((line) => element("div", { class: "line" }, line)),
       ),
     );
-    const tables = content.tables.flatMap(({ title, caption, columns, rows, colors }) => [
-      element("h2", {}, title),
-      tableOf([columns, ...rows], title, colors),
-      element("p", { class: "caption" }, caption),
-    ]);
     const figures = content.results.length
       ? [legend(), figureGrid(content.results, compares)]
       : [element("p", { class: "empty" }, "No evaluation on held-out problems was recorded: --eval_every makes them while training.")];
-    return [...(cards.length ? [element("div", { class: "cards" }, ...cards)] : []), ...figures, ...tables];
+    return [...(cards.length ? [element("div", { class: "cards" }, ...cards)] : []), ...figures, ...tables(content.tables)];
   }
 
   function training() {
@@ -220,7 +230,7 @@
 
   function gate() {
     const all = content.gate.length ? [legend(), figureGrid(content.gate, true)] : [];
-    return [...all, ...heading("One run"), runChooser(), perRun("gate")];
+    return [...all, ...tables(content.gate_tables), ...heading("One run"), runChooser(), perRun("gate")];
   }
 
   function passes() {

@@ -145,7 +145,7 @@ def _label(axes: Axes, x: Axis, y: Axis | None) -> None:
 
 def _format(axis: XAxis | YAxis, described: Axis) -> None:
     if described.form == "integer":
-        axis.set_major_locator(MaxNLocator(integer=True))
+        axis.set_major_locator(MaxNLocator(6, integer=True))
     form = _FORMATS.get(described.form)
     if form is not None:
         scale = 100.0 if described.form == "percent" else 1.0

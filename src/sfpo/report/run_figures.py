@@ -1,6 +1,5 @@
 """The figures of one run."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 from sfpo.evaluation.statistics import pass_at_1
@@ -30,6 +29,11 @@ _OF_PASSES = (
 )  # fmt: skip
 
 
+def evaluated(run: Run) -> list[Row]:
+    """The evaluations on held-out problems that say something."""
+    return [row for row in run.evaluations if row.get("problems") and "accuracy" in row]
+
+
 def interval_of(row: Row) -> tuple[float, float, float]:
     """Accuracy of an evaluation with its 95 % interval over problems, each answered once."""
     right = round(row["accuracy"] * row["problems"])
@@ -41,7 +45,7 @@ def results(run: Run) -> list[Figure]:
     """Accuracy on held-out problems and benchmarks."""
     figures: list[Figure] = []
     spent = run.spent
-    known = [row for row in run.evaluations if row["step"] in spent and row.get("problems")]
+    known = [row for row in evaluated(run) if row["step"] in spent]
     estimates = [interval_of(row) for row in known]
     if known:
         caption = (
@@ -146,9 +150,9 @@ def gate(run: Run, most: int) -> list[Figure]:
 
 
 def passes(run: Run, most: int) -> list[Figure]:
-    """How far the passes within a step move, from at most `most` steps; nothing where every step has one pass."""
-    count = passes_of(run)
-    if count < 2:
+    """How far the passes within a step move, from at most `most` steps; nothing where none leaves its start."""
+    count, first_moves = passes_of(run), moves_in_pass_0(run)
+    if count < 2 and not first_moves:
         return []
     rows = thinned(run.steps, most)
     steps = column(rows, "step")
@@ -163,8 +167,8 @@ def passes(run: Run, most: int) -> list[Figure]:
                 color_of(run.method) if index == count - 1 else colors[index],
                 dash=DASHES[(count - 1 - index) % len(DASHES)],
             )
-            # Pass 0 starts at the sampling policy: only its gradient is not known beforehand.
-            for index in range(0 if key == "grad_norm" else 1, count)
+            # Where pass 0 stays at the sampling policy, only its gradient is not known beforehand.
+            for index in range(0 if first_moves or key == "grad_norm" else 1, count)
         ]
         figures.append(Curves(f"pass_{key}", title, caption, STEP, axis, series))
     return _with_data(figures)
@@ -173,6 +177,11 @@ def passes(run: Run, most: int) -> list[Figure]:
 def passes_of(run: Run) -> int:
     """The most passes that a step of the run took."""
     return next((index for index in range(1_000) if not any(f"sfpo/pass_{index}/kl" in row for row in run.steps)), 0)
+
+
+def moves_in_pass_0(run: Run) -> bool:
+    """Whether pass 0 has several mini-batches, of which the later ones start away from the policy that sampled."""
+    return any(kl for kl in column(run.steps, "sfpo/pass_0/kl"))
 
 
 def is_slow(run: Run, index: int) -> bool:
@@ -199,12 +208,6 @@ def _time(rows: list[Row], run: Run) -> Curves:
 
 
 def _with_data(figures: list[Curves]) -> list[Figure]:
-    return list(_drawable(figures))
-
-
-def _drawable(figures: list[Curves]) -> Iterator[Curves]:
     """Figures and series in which something was recorded."""
-    for figure in figures:
-        series = [one for one in figure.series if any(value is not None for value in one.y)]
-        if series:
-            yield replace(figure, series=series)
+    kept = [(figure, [one for one in figure.series if any(y is not None for y in one.y)]) for figure in figures]
+    return [replace(figure, series=series) for figure, series in kept if series]

@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any
 
 import torch
-from accelerate.utils import DistributedType
 from torch import Tensor, nn
 from transformers import MinPLogitsWarper, TopKLogitsWarper
 
@@ -26,7 +25,7 @@ class CompactRollouts:
         args = trainer.args
         return bool(
             args.compact_rollouts
-            and trainer.accelerator.distributed_type == DistributedType.NO
+            and trainer.accelerator.num_processes == 1
             and not args.use_vllm
             and not getattr(args, "use_transformers_continuous_batching", False)
             and not getattr(trainer, "tools", None)

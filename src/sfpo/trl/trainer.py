@@ -32,12 +32,19 @@ from sfpo.sampler import keeps_every_key
 from sfpo.slow_fast import SlowFast
 from sfpo.trl.compact import Rows, score, split_rows
 from sfpo.trl.config import SFPOConfig, SFPORLOOConfig, SlowFastFields
-from sfpo.trl.engines import engine_of
 from sfpo.trl.micro_batch import MicroBatch, completion_tokens, regroup, rows_without_gradient
 from sfpo.trl.pass_metrics import PassMetrics
 from sfpo.trl.rollouts import CompactRollouts
 
 STATE_FILE = "sfpo_state.json"
+
+_SINGLE_COPY_ENGINES = {
+    DistributedType.NO,
+    DistributedType.MULTI_CPU,
+    DistributedType.MULTI_GPU,
+    DistributedType.MULTI_NPU,
+    DistributedType.MULTI_XPU,
+}
 
 if TYPE_CHECKING:
     _HostTrainer = Any
@@ -81,7 +88,7 @@ class SlowFastMixin(_HostTrainer):
                 f"{type(self).__name__} takes its settings from {self._config_class.__name__}, got {type(args).__name__}"
             )
         super().__init__(model, reward_funcs, args, *more, **keywords)
-        self._engine = engine_of(self)
+        self._refuse_unknown_engine()
         self.gate = self.args.make_gate()
         self.rollouts = 0
         """Completions sampled so far, over all processes."""
@@ -104,11 +111,7 @@ class SlowFastMixin(_HostTrainer):
 
     def _decide_compaction(self) -> None:
         args = self.args
-        compact = (
-            args.compact_passes
-            and self.accelerator.distributed_type == DistributedType.NO
-            and not self.aux_loss_enabled
-        )
+        compact = args.compact_passes and self.accelerator.num_processes == 1 and not self.aux_loss_enabled
         # What these add to the loss has a gradient in every completion, or depends on all of a micro-batch.
         in_every_row = (
             getattr(self, "_entropy_bonus_enabled", False) or getattr(self, "top_entropy_quantile", 1.0) < 1.0
@@ -120,6 +123,17 @@ class SlowFastMixin(_HostTrainer):
         self._regroup_rows = compact and not in_every_row and getattr(self, "loss_type", None) != "bnpo"
         # Checkpointing recomputes layers without the cache that shared prompts live in.
         self._share_prompts = compact and not args.gradient_checkpointing and keeps_every_key(self.model.config)
+
+    def _refuse_unknown_engine(self) -> None:
+        engine = self.accelerator.distributed_type
+        if engine == DistributedType.FSDP and self.accelerator.is_fsdp2:
+            return
+        if engine not in _SINGLE_COPY_ENGINES:
+            name = "FSDP1 (set fsdp_version: 2)" if engine == DistributedType.FSDP else engine.value
+            raise ValueError(
+                f"SFPO does not know where {name} keeps the weights that its optimizer steps from, and moving the wrong "
+                "copy would be silently undone: run on one process, DDP or FSDP2"
+            )
 
     # ---- What the passes are made of ------------------------------------------------------------------------------
 
@@ -290,7 +304,9 @@ class SlowFastMixin(_HostTrainer):
         self._record("optimizer_steps_per_rollout_batch", passes * self._mini_batches)
 
     def _run_trajectory(self, model: nn.Module, batch: list[list[MicroBatch]]) -> None:
-        slow_fast = SlowFast(self._engine.parameters(), self.args.inner_steps, self._alpha, self.args.snapshot_device)
+        # What the optimizer steps from, as accelerate prepared it.
+        parameters = (p for group in self.optimizer.param_groups for p in group["params"])
+        slow_fast = SlowFast(parameters, self.args.inner_steps, self._alpha, self.args.snapshot_device)
         fast_passes = 0
 
         def fast_pass() -> None:
@@ -298,15 +314,14 @@ class SlowFastMixin(_HostTrainer):
             for index, mini_batch in enumerate(batch):
                 if fast_passes > 0 or index > 0:  # otherwise its gradient is at hand
                     self._gradient(model, mini_batch)
-                self._engine.fast_step()
+                self.optimizer.step()
             self._finish_pass(fast_passes)
             fast_passes += 1
 
         with slow_fast.trajectory(fast_pass):
-            self._engine.refresh_forward()
             if self.args.slow_correction:
                 self._gradient(model, batch[0])
-        self._record("drift", self._engine.drift(slow_fast.report))
+        self._record("drift", slow_fast.report.drift)
         self._record("snapshot_bytes", slow_fast.report.bytes_held)
 
     def _gradient(self, model: nn.Module, mini_batch: list[MicroBatch]) -> None:
@@ -316,7 +331,7 @@ class SlowFastMixin(_HostTrainer):
         for index, inputs in enumerate(mini_batch):
             last = index == len(mini_batch) - 1
             gradient_state._set_sync_gradients(last)
-            with nullcontext() if last else self._engine.accumulating():
+            with nullcontext() if last else self.accelerator.no_sync(model=model):
                 # The base class's step, past TRL's, which counts the mini-batches it has seen.
                 Trainer.training_step(self, model, inputs)
         grad_norm = self._clip_grad_norm(model) if self.args.max_grad_norm > 0 else None
@@ -416,11 +431,6 @@ class _SlowFastHooks(TrainerCallback):
         self._started = 0.0
         self._save_owed = False
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        self._trainer._engine.start()
-
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
@@ -430,11 +440,6 @@ class _SlowFastHooks(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         self._trainer._before_optimizer_step()
-
-    def on_optimizer_step(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        self._trainer._engine.finish_step()
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
