@@ -13,7 +13,8 @@ from sfpo.plan.hardware import CPU, CPU_MEASURED, Efficiency
 from sfpo.plan.workload import Workload
 
 DEMO = Path(__file__).parents[2] / "results" / "demo"
-PLAN = Path(__file__).parents[2] / "results" / "plan" / "embedded"
+PLAN = Path(__file__).parents[2] / "results" / "plan"
+SMOLLM2 = architecture.Architecture(576, 1536, 30, 9, 3, 64, vocabulary=49152, tied=True)
 EMBEDDED = architecture.load("embedded")
 TRUE = Efficiency(rollout=0.3, seconds_per_token=0.004, update=0.25, seconds_per_micro_batch=0.02)
 
@@ -114,10 +115,28 @@ def test_every_mini_batch_of_a_log_counts_to_its_batch(tmp_path):
     assert (step.passes, step.rollout_seconds, step.update_seconds) == (2, 3, 6)
 
 
-@pytest.mark.parametrize("other", ["grpo", "k1-256", "k7-64"])
-def test_a_recorded_run_foretells_other_k_and_batches_within_a_quarter(other):
-    found = calibration.calibrate(EMBEDDED, calibration.read_run(PLAN / "k3"), CPU)
-    assert abs(calibration.check(EMBEDDED, calibration.read_run(PLAN / other), CPU, found).error) < 0.25
+@pytest.mark.parametrize(
+    ("model", "folder", "others"),
+    [
+        (EMBEDDED, "embedded", ("grpo", "k1-256", "k7-64")),
+        (SMOLLM2, "smollm2", ("grpo", "grpo-16-long", "k1-64")),
+    ],
+)
+def test_a_recorded_run_foretells_other_k_batches_and_lengths_within_a_tenth(model, folder, others):
+    assert json.loads((PLAN / folder / "k3" / "run.json").read_text())["weights"] == model.weights
+    found = calibration.calibrate(model, calibration.read_run(PLAN / folder / "k3"), CPU)
+    for other in others:
+        assert abs(calibration.check(model, calibration.read_run(PLAN / folder / other), CPU, found).error) < 0.1
+
+
+def test_steps_that_are_alike_give_no_fixed_part():
+    first = run_of(4).steps[0]
+    noisy = [replace(first, rollout_seconds=first.rollout_seconds * noise) for noise in (1.02, 1.0, 0.98)]
+    alike = [
+        replace(step, work=replace(step.work, completion_length=5 + length))
+        for step, length in zip(noisy, (0, 0.1, 0.2), strict=True)
+    ]
+    assert calibration.calibrate(EMBEDDED, replace(run_of(4), steps=alike), CPU).seconds_per_token == 0
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):

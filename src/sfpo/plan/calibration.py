@@ -192,8 +192,8 @@ def _two_terms(rows: list[tuple[float, float, float]]) -> tuple[float, float]:
         uu, uv, vv = (sum(w * r[i] * r[j] for w, r in weighted) for i, j in ((0, 0), (0, 1), (1, 1)))
         uy, vy = (sum(w * r[i] * r[2] for w, r in weighted) for i in (0, 1))
         determinant = uu * vv - uv**2
-        # Two columns that rise and fall together say nothing of the fixed part.
-        if determinant > 1e-9 * uu * vv:
+        # Steps whose v/u differs by less than a tenth are too much alike to tell a fixed part from a proportional one.
+        if determinant > 0.1**2 * uu * vv:
             a, b = (vv * uy - uv * vy) / determinant, (uu * vy - uv * uy) / determinant
         else:
             a, b = 0.0, vy / vv
