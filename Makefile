@@ -1,11 +1,13 @@
 # Two commands on a fresh machine: `make demo` trains the embedded model, `make test` runs the tests. Both set up their
-# own virtual environment first, with the versions of constraints.txt.
+# own virtual environment first, with the versions of constraints.txt. `make test-verl` does so for the tests of the
+# integration with verl, which wants an older transformers, with those of constraints-verl.txt.
 
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
+VERL_VENV ?= .venv-verl
 
-.PHONY: demo test test-engines lint
+.PHONY: demo test test-engines test-verl lint
 
 demo: $(VENV)/ready
 	$(BIN)/sfpo train
@@ -16,6 +18,9 @@ test: $(VENV)/ready
 # Two processes under DDP, FSDP2 and DeepSpeed, on the CPU; without DeepSpeed, `make test` skips its part of these.
 test-engines: $(VENV)/ready-engines
 	$(BIN)/python -m pytest tests/engines
+
+test-verl: $(VERL_VENV)/ready
+	$(VERL_VENV)/bin/python -m pytest tests/verl tests/test_recipes.py::test_hydra_composes_the_verl_recipes
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .
@@ -32,4 +37,10 @@ $(VENV)/ready: pyproject.toml constraints.txt
 
 $(VENV)/ready-engines: $(VENV)/ready
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[deepspeed]'
+	touch $@
+
+$(VERL_VENV)/ready: pyproject.toml constraints-verl.txt
+	$(PYTHON) -m venv $(VERL_VENV)
+	$(VERL_VENV)/bin/pip install --quiet -c constraints-verl.txt torch
+	$(VERL_VENV)/bin/pip install --quiet -c constraints-verl.txt -e '.[verl]' pytest
 	touch $@

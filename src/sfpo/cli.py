@@ -7,13 +7,23 @@ from collections.abc import Sequence
 from sfpo import __version__, compute
 from sfpo.errors import UsageError
 
-_COMMANDS = {"train": "sfpo.training.command", "eval": "sfpo.evaluation.command", "grade": "sfpo.grading.command"}
+_COMMANDS = {
+    "train": "sfpo.training.command",
+    "compare": "sfpo.comparison.command",
+    "plan": "sfpo.plan.command",
+    "eval": "sfpo.evaluation.command",
+    "grade": "sfpo.grading.command",
+    "report": "sfpo.report.command",
+}
 
 _HELP = """usage: sfpo COMMAND ...
 
   train   train a language model on a task with SFPO, GRPO or an ablation (no argument needed)
+  compare train with several methods and seeds; how many rollouts and seconds each needs for GRPO's best accuracy
+  plan    memory and seconds of a run before it starts, and the K that is worth it
   eval    answer maths benchmarks with a model: pass@1 with its interval, pass@k, every answer with its verdict
   grade   grade one answer, or a file of answers, against the right ones
+  report  write a run or a comparison as one HTML page, and its figures as PNG
 
 sfpo COMMAND --help lists a command's options; sfpo --version prints the version."""
 
@@ -38,7 +48,7 @@ def _run(command: str, arguments: list[str]) -> int:
     # Each command imports what only it needs: `sfpo --help` must not wait for torch and transformers.
     if command not in _COMMANDS:
         raise UsageError(f"there is no command '{command}': see sfpo --help")
-    if command != "grade":
+    if command not in ("grade", "report"):
         compute.before_torch()
     try:
         module = importlib.import_module(_COMMANDS[command])

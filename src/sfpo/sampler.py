@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import Cache, DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-_COMPACT_BELOW = 0.8
+_COMPACT_BELOW = 0.9
 """Ended sequences leave once less than this share of the batch goes on: leaving copies what stays."""
+_ROOM = 16
+"""Tokens that the buffers of keys and values grow by: masked room costs arithmetic, growing costs a copy."""
 _NUCLEUS_CANDIDATES = 512
 """How many of the likeliest tokens are looked at first for those that reach top-p."""
 
@@ -158,8 +160,7 @@ class _Sampling:
         )
         row = self._prompt_of_row
         layers: list[Any] = [
-            _BufferedLayer(layer.keys[row], layer.values[row], self._max_new_tokens)
-            for layer in output.past_key_values.layers
+            _BufferedLayer(layer.keys[row], layer.values[row]) for layer in output.past_key_values.layers
         ]
         return output.logits[:, -1][row], Cache(layers=layers), seen[row]
 
@@ -175,29 +176,33 @@ class _Sampling:
 
 
 class _BufferedLayer(DynamicLayer):  # type: ignore[misc]
-    """Keys and values in a buffer that has room for every token to come."""
+    """Keys and values in buffers that grow by many tokens at a time.
 
-    def __init__(self, keys: Tensor, values: Tensor, room: int) -> None:
+    Attention is given the whole buffers, the room for tokens to come masked off: a matrix product takes them as they lie
+    in memory, where it would copy a part of them at every token.
+    """
+
+    def __init__(self, keys: Tensor, values: Tensor) -> None:
         super().__init__()
         self._length = keys.shape[-2]
-        self._keys, self._values = _with_room(keys, room), _with_room(values, room)
+        self.keys, self.values = keys, values
         self.dtype, self.device, self.is_initialized = keys.dtype, keys.device, True
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         start, self._length = self._length, self._length + key_states.shape[-2]
-        self._keys[:, :, start : self._length] = key_states
-        self._values[:, :, start : self._length] = value_states
-        return self._keys[:, :, : self._length], self._values[:, :, : self._length]
+        if self._length > self.keys.shape[-2]:
+            room = max(_ROOM, self._length - self.keys.shape[-2])
+            # Zeros, since what is masked off is still multiplied (by 0), and must be finite.
+            self.keys, self.values = (
+                nn.functional.pad(states, (0, 0, 0, room)) for states in (self.keys, self.values)
+            )
+        self.keys[:, :, start : self._length] = key_states
+        self.values[:, :, start : self._length] = value_states
+        return self.keys, self.values
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        room = self.keys.shape[-2] - self._length
+        return self.keys.shape[-2] + (max(_ROOM, query_length - room) if query_length > room else 0), 0
 
     def get_seq_length(self) -> int:
         return self._length
-
-    def batch_select_indices(self, indices: Tensor) -> None:
-        self._keys, self._values = self._keys[indices], self._values[indices]
-
-
-def _with_room(states: Tensor, room: int) -> Tensor:
-    rows, heads, length, width = states.shape
-    buffer = states.new_empty(rows, heads, length + room, width)
-    buffer[:, :, :length] = states
-    return buffer

@@ -49,6 +49,26 @@ def test_equals_one_plain_process(both, train_alone, stage):
     assert_near(both[stage][0], train_alone(stage))
 
 
+def test_bf16_leads_sfpo_no_further_astray_than_multi_epoch_grpo(both, train_alone, tiny_model):
+    """A ratio that rounding moves across its bound switches a token's gradient off or on, SFPO or not."""
+    origin = load_file(f"{tiny_model}/model.safetensors")
+
+    def way(weights, start):
+        return torch.cat([(weights[name].float() - start[name].float()).flatten() for name in sorted(start)])
+
+    share = {}
+    for loss in ("clipped", "unclipped"):
+        for method in ("once", "epochs", "sfpo"):
+            name = f"zero2_{method}_{loss}"
+            ours = way(both[name][0]["masters"], {n: weight.bfloat16() for n, weight in origin.items()})
+            theirs = way(train_alone(name)["weights"], origin)
+            share[method, loss] = ((ours - theirs).norm() / theirs.norm()).item()
+            print(f"{method:6} {loss:9} |difference from fp32| / |way from the start| = {share[method, loss]:.3f}")
+    assert all(share[method, "unclipped"] < 0.06 for method in ("once", "epochs", "sfpo"))
+    assert share["once", "clipped"] == share["once", "unclipped"]  # every ratio is 1
+    assert share["sfpo", "clipped"] < 1.5 * share["epochs", "clipped"]
+
+
 @pytest.mark.parametrize("stage", ["zero2", "zero3"])
 def test_a_closed_gate_is_grpo_bit_for_bit(both, stage):
     ours, theirs = both[f"{stage}_closed"][0], both[f"{stage}_grpo"][0]

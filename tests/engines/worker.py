@@ -229,6 +229,7 @@ SAVING = {"max_steps": 3, "save_strategy": "steps", "save_steps": 2, "save_total
 CPU = {"device": "cpu", "pin_memory": False}
 OFFLOADED = {"zero": {"offload_optimizer": CPU}, "deepspeed": {"zero_force_ds_cpu_optimizer": False}}
 FP32 = {"bf16": {"enabled": False}}
+ONE_BATCH = {"engine": "zero2", "optim": "sgd", "learning_rate": 0.03, "lr_scheduler_type": "constant", "max_steps": 1}
 OWN_SCHEDULE = {
     "optimizer": {"type": "AdamW", "params": {"lr": "auto", "weight_decay": "auto", "torch_adam": True}},
     "scheduler": {
@@ -280,6 +281,12 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     "zero3_vllm": {"engine": "zero3", "method": "sfpo", "use_vllm": True, "vllm_mode": "server"},
     "zero3_lora": {"engine": "zero3", "method": "sfpo", "lora": LORA, "max_steps": 1},
 }
+
+for name, epsilon in (("clipped", 0.2), ("unclipped", 10.0)):
+    common = ONE_BATCH | {"epsilon": epsilon}
+    SCENARIOS[f"zero2_once_{name}"] = {"method": "grpo"} | common
+    SCENARIOS[f"zero2_epochs_{name}"] = {"method": "grpo", "num_iterations": 4} | common | {"max_steps": 4}
+    SCENARIOS[f"zero2_sfpo_{name}"] = {"method": "sfpo"} | common
 
 
 def main(model: str, folder: str, *names: str) -> None:

@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +27,8 @@ from sfpo.training import cost, models
 from sfpo.training.evaluate import Evaluation, as_prompts, evaluate
 from sfpo.training.options import Parsed, parse
 from sfpo.training.progress import ProgressCallback
-from sfpo.training.records import COMPLETIONS, METRICS, MetricsCallback, RecordedReward, RunRecords
+from sfpo.training.records import MetricsCallback, RecordedReward, RunRecords
+from sfpo.training.run_files import COMPLETIONS, METRICS
 from sfpo.training.signals import SignalWarnings
 from sfpo.trl import SFPOConfig, SFPOTrainer
 
@@ -37,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
     Raises:
         UsageError: anything the user can mend, before the first training step.
     """
-    _quiet_libraries()
+    quiet_libraries()
     parsed = parse(arguments)
     options, training, model_options = parsed.command, parsed.training, parsed.model
     console = Console()
@@ -151,6 +153,7 @@ def _run(
         progress.stop()
     trainer.save_model()
     after = measure(trainer.state.global_step)
+    records.update_run(finished=time.time())
     _print_summary(console, folder, before, after, trainer)
     return 0
 
@@ -165,7 +168,7 @@ class _EvaluateEvery(TrainerCallback):
             self._measure(state.global_step)
 
 
-def _quiet_libraries() -> None:
+def quiet_libraries() -> None:
     """One display at a time: the libraries' bars and notices would tear the live panel."""
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()

@@ -13,8 +13,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from sfpo.tasks.task import Reward, completion_text
 from sfpo.training.evaluate import Evaluation
-
-METRICS, COMPLETIONS, CONFIG, RUN = "metrics.jsonl", "completions.jsonl", "config.yaml", "run.json"
+from sfpo.training.run_files import COMPLETIONS, CONFIG, METRICS, RUN, read_rows
 
 _VERSIONED = ("sfpo", "torch", "transformers", "trl", "accelerate", "datasets", "peft", "reasoning-gym")
 
@@ -57,7 +56,7 @@ class RunRecords:
 
     def evaluation_at(self, step: int) -> Evaluation | None:
         """An evaluation made before, when a run is continued."""
-        for row in self._rows(METRICS):
+        for row in read_rows(self.folder / METRICS):
             if row["kind"] == "evaluation" and row["step"] == step:
                 return Evaluation(**{name: row[name] for name in Evaluation.__dataclass_fields__})
         return None
@@ -65,30 +64,20 @@ class RunRecords:
     def has_metrics(self, kind: str, step: int, **values: Any) -> bool:
         """Whether a row of this kind and step has these values."""
         wanted = {"kind": kind, "step": step, **values}.items()
-        return any(wanted <= row.items() for row in self._rows(METRICS))
+        return any(wanted <= row.items() for row in read_rows(self.folder / METRICS))
 
     def rewind(self, step: int) -> None:
         """Drop what was recorded after the checkpoint that a run continues from: it will be made again."""
         if not self._is_writer:
             return
         for name in (METRICS, COMPLETIONS):
-            kept = [row for row in self._rows(name) if row["step"] <= step and row.get("kind") != "summary"]
+            kept = [
+                row for row in read_rows(self.folder / name) if row["step"] <= step and row.get("kind") != "summary"
+            ]
             # A row is complete before the file is replaced, so an interruption here loses nothing.
             replacement = self.folder / f"{name}.new"
             replacement.write_text("".join(_line(row) for row in kept))
             replacement.replace(self.folder / name)
-
-    def _rows(self, name: str) -> list[dict[str, Any]]:
-        path = self.folder / name
-        if not path.exists():
-            return []
-        rows = []
-        for line in path.read_text().splitlines():
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError:
-                break  # the run was killed while it wrote its last line
-        return rows
 
     def _append(self, name: str, rows: list[dict[str, Any]]) -> None:
         if self._is_writer:

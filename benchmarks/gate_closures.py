@@ -1,0 +1,90 @@
+"""When each setting of the entropy gate would first have closed, on the entropies of recorded runs without a gate.
+
+Until it closes, a run with a gate is the run without one, so its first closing can be read off `steps.csv` of a
+comparison exactly, for any setting, without training again. Writes results/gate-closures.json.
+
+    python benchmarks/gate_closures.py results/embedded-conservative results/embedded-search
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import math
+from itertools import product
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from sfpo import EntropyGate
+from sfpo.comparison.records import STEPS
+
+WINDOWS = (10, 20, 30)
+THRESHOLDS = (1.0, 1.5, 2.0, 3.0)
+SIDES = ("two", "upper")
+TARGET = Path(__file__).resolve().parents[1] / "results" / "gate-closures.json"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", nargs="+", type=Path, help="comparisons whose SFPO runs had no gate")
+    runs: dict[str, list[list[float]]] = {}
+    for folder in parser.parse_args().folders:
+        for (variant, _), entropies in read_entropies(folder).items():
+            if variant.split(",")[0] == "sfpo" and "gate" not in variant:
+                runs.setdefault(f"{folder.name}: {variant}", []).append(entropies)
+    rows: list[dict[str, Any]] = []
+    for name, of_seeds in runs.items():
+        for window, threshold, sides in product(WINDOWS, THRESHOLDS, SIDES):
+            closings = [first_closing(entropies, window, threshold, sides) for entropies in of_seeds]
+            rows.append(
+                {
+                    "runs": name,
+                    "steps": len(of_seeds[0]),
+                    "window": window,
+                    "threshold": threshold,
+                    "sides": sides,
+                    "first_closing": closings,
+                }
+            )
+    table = Table(title="Step at which the gate first closes (median over seeds; -: half or more never close)")
+    names = list(runs)
+    for column in ("ω", "τ", "sides", *names):
+        table.add_column(column)
+    for window, threshold, sides in product(WINDOWS, THRESHOLDS, SIDES):
+        cells = [
+            shown(row["first_closing"])
+            for row in rows
+            if (row["window"], row["threshold"], row["sides"]) == (window, threshold, sides)
+        ]
+        table.add_row(str(window), f"{threshold:g}", sides, *cells)
+    Console(width=200).print(table)
+    TARGET.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+def read_entropies(folder: Path) -> dict[tuple[str, str], list[float]]:
+    """H_s of every step (nats), by variant and seed."""
+    entropies: dict[tuple[str, str], list[float]] = {}
+    with (folder / STEPS).open(newline="") as file:
+        for row in csv.DictReader(file):
+            entropies.setdefault((row["variant"], row["seed"]), []).append(float(row["entropy"]))
+    return entropies
+
+
+def first_closing(entropies: list[float], window: int, threshold: float, sides: Any) -> int | None:
+    """The 1-based step, or None where the gate stays open."""
+    gate = EntropyGate(window=window, threshold=threshold, sides=sides)
+    return next((step for step, entropy in enumerate(entropies, 1) if gate.update(entropy) == 0.0), None)
+
+
+def shown(closings: list[int | None]) -> str:
+    middle = median(math.inf if step is None else step for step in closings)
+    return f"{middle:g}" if math.isfinite(middle) else "-"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""Every figure of the comparisons under results/, computed again from their raw records.
+
+For each folder of `results/` that holds a comparison, `summary.json` and `summary.md` follow from `comparison.json` and
+`evaluations.csv`; so do the tables of README.md and docs/results.md, which stand between `<!-- comparison NAME -->` and
+`<!-- end -->`. This script writes them anew; with `--check` it changes nothing and fails where something differs.
+
+    python benchmarks/recompute_results.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+from sfpo.comparison.summary import (
+    SPECIFICATION,
+    SUMMARY,
+    TABLES,
+    Summary,
+    amount,
+    as_json,
+    as_markdown,
+    percent,
+    summarise,
+    times,
+)
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = ("README.md", "docs/results.md")
+_TABLE = re.compile(r"(<!-- comparison ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 where a file differs")
+    check = parser.parse_args().check
+    wanted: dict[Path, str] = {}
+    summaries: dict[str, Summary] = {}
+    for specification in sorted(ROOT.glob(f"results/*/{SPECIFICATION}")):
+        folder = specification.parent
+        summaries[folder.name] = summary = summarise(folder)
+        wanted[folder / SUMMARY] = as_json(summary)
+        wanted[folder / TABLES] = as_markdown(summary)
+    for page in PAGES:
+        text = (ROOT / page).read_text()
+        wanted[ROOT / page] = _TABLE.sub(lambda found: found[1] + table(summaries[found[2]]) + found[3], text)
+    different = [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]
+    for path in different:
+        print(f"{'differs' if check else 'written'}: {path.relative_to(ROOT)}")
+        if not check:
+            path.write_text(wanted[path])
+    print(f"{len(summaries)} comparisons, {len(wanted) - len(different)} of {len(wanted)} files as they were")
+    return int(check and bool(different))
+
+
+def table(summary: Summary) -> str:
+    """One row a variant: what it needs for GRPO's best accuracy, and where it ends."""
+    lines = [
+        "| | rollouts to GRPO's best | reduction | time reduction | accuracy at the end |",
+        "|---|---|---|---|---|",
+    ]
+    for name, figures in summary["variants"].items():
+        cells = [name.replace(",", ", ")]
+        if "rollout_reduction" in figures:
+            cells += [amount(figures["rollouts_to_target"], ",.0f")]
+            cells += [times(figures["rollout_reduction"]), times(figures["time_reduction"])]
+        else:
+            cells += ["-", "-", "-"]
+        cells.append(percent(figures["final_accuracy"]) if "final_accuracy" in figures else "-")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,155 @@
+"""`sfpo compare`, from arguments to finished runs and their summary."""
+
+import json
+import shlex
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.markdown import Markdown
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from sfpo.comparison import schedule
+from sfpo.comparison.options import CompareOptions, parse_comparison
+from sfpo.comparison.records import collect, is_finished, run_folder
+from sfpo.comparison.schedule import Job
+from sfpo.comparison.summary import SPECIFICATION, TABLES, as_markdown, write_summary
+from sfpo.errors import UsageError
+from sfpo.report.page import write_report
+from sfpo.training.command import quiet_libraries
+from sfpo.training.run_files import METRICS, read_rows
+
+Specification = dict[str, Any]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run `sfpo compare`; returns the exit code, 1 when a run failed.
+
+    Raises:
+        UsageError: anything the user can mend, before the first run starts.
+    """
+    quiet_libraries()
+    options = parse_comparison(arguments)
+    console = Console()
+    specification = _specification(options, arguments)
+    runs = [(variant["name"], seed) for variant in specification["variants"] for seed in specification["seeds"]]
+    jobs = _jobs(options)
+    if options.warning:
+        console.print(f"[yellow]Warning:[/] {options.warning}", soft_wrap=True)
+    at_a_time = min(options.jobs or schedule.default_jobs(options.example.command.model), len(jobs) or 1)
+    console.print(
+        f"{len(jobs)} runs of {options.example.training.max_steps} steps to make, {at_a_time} at a time",
+        highlight=False,
+    )
+    if options.dry_run:
+        for job in jobs:
+            console.print(f"sfpo train {shlex.join(job.arguments)}", highlight=False, markup=False, soft_wrap=True)
+        return 0
+    options.folder.mkdir(parents=True, exist_ok=True)
+    _save(options, specification)
+    exit_code = _run(console, options, specification, jobs, at_a_time)
+    collect(options.folder, [run for run in runs if is_finished(run_folder(options.folder, *run))])
+    summary = write_summary(options.folder)
+    console.print(Markdown(as_markdown(summary)))
+    console.print(f"Tables  {options.folder / TABLES}", highlight=False, soft_wrap=True)
+    console.print(f"Report  {write_report(options.folder)}", highlight=False, soft_wrap=True)
+    return exit_code
+
+
+def _specification(options: CompareOptions, arguments: Sequence[str]) -> Specification:
+    """What the folder compares: what was asked for now and, if it holds a comparison already, what was there."""
+    path = options.folder / SPECIFICATION
+    specification: Specification = {
+        "command": ["sfpo", "compare", *arguments],
+        "model": options.example.command.model,
+        "task": options.example.command.task,
+        "methods": sorted({variant.method for variant in options.variants}),
+        "seeds": options.seeds,
+        "sweep": options.sweep,
+        "train": options.train,
+        "variants": [asdict(variant) for variant in options.variants],
+        "failed": {},
+    }
+    if not path.exists():
+        if options.folder.is_dir() and any(options.folder.iterdir()):
+            raise UsageError(f"{options.folder} holds something else than a comparison: choose another --output_dir")
+        return specification
+    before = json.loads(path.read_text())
+    if before["train"] != specification["train"]:
+        raise UsageError(
+            f"{options.folder} holds a comparison of runs with '{shlex.join(before['train'])}': give the same options to "
+            "continue it, or choose another --output_dir"
+        )
+    known = {variant["name"] for variant in specification["variants"]}
+    specification["variants"] += [variant for variant in before["variants"] if variant["name"] not in known]
+    specification["seeds"] = sorted({*before["seeds"], *options.seeds})
+    specification["methods"] = sorted({*before["methods"], *specification["methods"]})
+    return specification
+
+
+def _jobs(options: CompareOptions) -> list[Job]:
+    """What is still to run, seed by seed, so that an early stop leaves whole comparisons."""
+    jobs = []
+    for seed in options.seeds:
+        for variant in options.variants:
+            folder = run_folder(options.folder, variant.name, seed)
+            if not is_finished(folder):
+                own = ["--seed", str(seed), "--output_dir", str(folder)]
+                jobs.append(Job(f"{variant.name}, seed {seed}", folder, [*options.train, *variant.arguments, *own]))
+    return jobs
+
+
+def _run(
+    console: Console, options: CompareOptions, specification: Specification, jobs: list[Job], at_a_time: int
+) -> int:
+    """Make the runs; the exit code is 1 when one failed, 130 when the user stopped them."""
+    steps = options.example.training.max_steps
+    failed = False
+    bar = Progress(
+        TextColumn("{task.completed:.0f}/{task.total} runs"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(elapsed_when_finished=False),
+        console=console,
+        disable=not console.is_terminal,
+    )
+    ended: set[str] = set()
+    with bar:
+        task = bar.add_task("", total=len(jobs))
+
+        def show() -> None:
+            begun = sum(_steps_done(job) / max(1, steps) for job in jobs if job.label not in ended)
+            bar.update(task, completed=len(ended) + begun)
+
+        try:
+            for job, reason in schedule.run_all(jobs, at_a_time, show):
+                ended.add(job.label)
+                if reason is None:
+                    accuracy = [r["accuracy"] for r in read_rows(job.folder / METRICS) if r["kind"] == "evaluation"][
+                        -1
+                    ]
+                    console.print(f"{escape(job.label)}: {accuracy:.1%} at the end", highlight=False)
+                    continue
+                failed = True
+                variant, seed = job.folder.parent.name, int(job.folder.name.removeprefix("seed-"))
+                specification["failed"].setdefault(variant, []).append({"seed": seed, "error": reason})
+                _save(options, specification)
+                console.print(
+                    f"[red]{escape(job.label)} failed[/]: {escape(reason)} (see {job.folder / schedule.LOG})",
+                    soft_wrap=True,
+                )
+        except KeyboardInterrupt:
+            console.print("Stopped. The same command continues.")
+            return 130
+    return int(failed)
+
+
+def _steps_done(job: Job) -> int:
+    return max((row["step"] for row in read_rows(job.folder / METRICS)), default=0)
+
+
+def _save(options: CompareOptions, specification: Specification) -> None:
+    (options.folder / SPECIFICATION).write_text(json.dumps(specification, indent=1) + "\n")

@@ -1,0 +1,137 @@
+"""The definitions behind "fewer rollouts": how accuracies over seeds become one number with its interval.
+
+- A variant's curve is its held-out accuracy, averaged over seeds, each evaluation then averaged with its neighbours (3
+  evaluations; 2 at the ends).
+- A baseline's best is the maximum of its curve within its budget. That is the target of what is compared with it.
+- Rollouts (or seconds) to the target are read off a variant's curve where it first reaches it, linear between
+  evaluations; `math.inf` means never.
+- The reduction is the baseline's figure over the variant's, 0 where the variant never reaches the target.
+- 95 % intervals are bootstrapped over seeds (percentiles). A draw takes the same seeds of variant and baseline, which
+  share prompts and random numbers, and finds the target anew. One seed gives no interval.
+
+Shapes: S seeds, E evaluations.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+DRAWS = 4_000
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The runs of one variant, all evaluated at the same steps: (S, E) each, seeds in the same order everywhere."""
+
+    rollouts: Array
+    seconds: Array
+    accuracy: Array
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with the ends of its 95 % interval, which are None for a single seed."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """How many times less of something a variant needs than its baseline; 0 for never getting there."""
+
+    needed: Interval
+    reduction: Interval
+    never_reached: float
+    """Share of the bootstrap's draws in which the target is not reached."""
+
+
+def smoothed(accuracy: Array) -> Array:
+    """(..., E) averaged over each evaluation and its neighbours."""
+    ones = np.ones(accuracy.shape[-1])
+    return _neighbours(accuracy) / _neighbours(ones)
+
+
+def first_reached(amount: Array, curve: Array, target: float) -> float:
+    """How much, of `amount` (E,), it takes `curve` (E,) to reach `target`; infinite where it never does."""
+    above = np.flatnonzero(curve >= target)
+    if not len(above):
+        return math.inf
+    index = int(above[0])
+    if index == 0:
+        return float(amount[0])
+    share = (target - curve[index - 1]) / (curve[index] - curve[index - 1])
+    return float(amount[index - 1] + share * (amount[index] - amount[index - 1]))
+
+
+def best(runs: Runs) -> float:
+    """The maximum of a variant's curve."""
+    return float(smoothed(runs.accuracy.mean(0)).max())
+
+
+def reduction(variant: Runs, baseline: Runs, amount: str) -> Reduction:
+    """Of `amount`, "rollouts" or "seconds", to the baseline's best."""
+    needed, ratio = _needed_and_ratio(variant, baseline, amount)
+    seeds = len(variant.accuracy)
+    draws = [_needed_and_ratio(_of(variant, s), _of(baseline, s), amount) for s in _draws(seeds)]
+    return Reduction(
+        _interval(needed, [draw[0] for draw in draws]),
+        _interval(ratio, [draw[1] for draw in draws]),
+        float(np.mean([math.isinf(draw[0]) for draw in draws])) if draws else float(math.isinf(needed)),
+    )
+
+
+def mean_interval(values: Array) -> Interval:
+    """The mean of one value a seed (S,)."""
+    return _interval(float(values.mean()), [float(values[seeds].mean()) for seeds in _draws(len(values))])
+
+
+def best_interval(runs: Runs) -> Interval:
+    """The maximum of a variant's curve."""
+    return _interval(best(runs), [best(_of(runs, seeds)) for seeds in _draws(len(runs.accuracy))])
+
+
+def band(accuracy: Array) -> tuple[Array, Array]:
+    """Pointwise 95 % interval (E,), (E,) of the seed-mean of (S, E); with one seed, the values themselves."""
+    draws = [accuracy[seeds].mean(0) for seeds in _draws(len(accuracy))] or [accuracy[0]]
+    low, high = np.quantile(np.stack(draws), (0.025, 0.975), axis=0)
+    return low, high
+
+
+def _needed_and_ratio(variant: Runs, baseline: Runs, amount: str) -> tuple[float, float]:
+    curve = smoothed(baseline.accuracy.mean(0))
+    target = float(curve.max())
+    theirs = first_reached(getattr(baseline, amount).mean(0), curve, target)
+    ours = first_reached(getattr(variant, amount).mean(0), smoothed(variant.accuracy.mean(0)), target)
+    if ours == theirs:  # also where neither improves on the start
+        return ours, 1.0
+    return ours, math.inf if ours == 0.0 else theirs / ours
+
+
+def _of(runs: Runs, seeds: NDArray[np.int64]) -> Runs:
+    return Runs(runs.rollouts[seeds], runs.seconds[seeds], runs.accuracy[seeds])
+
+
+def _draws(seeds: int) -> list[NDArray[np.int64]]:
+    if seeds < 2:
+        return []
+    return list(np.random.default_rng(0).integers(seeds, size=(DRAWS, seeds)))
+
+
+def _interval(value: float, draws: list[float]) -> Interval:
+    if not draws:
+        return Interval(value, None, None)
+    # Order statistics, not interpolation: "never" is infinite and cannot be averaged.
+    low, high = np.quantile(draws, (0.025, 0.975), method="nearest")
+    return Interval(value, float(low), float(high))
+
+
+def _neighbours(values: Array) -> Array:
+    total = values.copy()
+    total[..., 1:] += values[..., :-1]
+    total[..., :-1] += values[..., 1:]
+    return total

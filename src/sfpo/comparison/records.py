@@ -1,0 +1,97 @@
+"""What is kept of every run: `steps.csv` and `evaluations.csv`, from which all that is said can be computed again."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+from sfpo.training.run_files import METRICS, RUN, Row, read_rows, spent
+
+STEPS, EVALUATIONS = "steps.csv", "evaluations.csv"
+
+# Columns of steps.csv and the keys of the training log that they hold.
+_LOGGED = {
+    "rollouts": "sfpo/rollouts",
+    "rollout_seconds": "sfpo/rollout_seconds",
+    "update_seconds": "sfpo/update_seconds",
+    "reward": "reward",
+    "length": "completions/mean_length",
+    "entropy": "sfpo/entropy",
+    "z": "sfpo/z",
+    "alpha": "sfpo/alpha",
+    "drift": "sfpo/drift",
+    "grad_norm": "grad_norm",
+    "equal_groups": "frac_reward_zero_std",
+}
+_EVALUATED = ("accuracy", "mean_length", "cut_off", "problems")
+
+
+def run_folder(folder: Path, variant: str, seed: int) -> Path:
+    """Where a comparison keeps one run of `sfpo train`."""
+    return folder / "runs" / variant / f"seed-{seed}"
+
+
+def rows_of_run(folder: Path) -> tuple[list[Row], list[Row]]:
+    """Steps and evaluations of one run; `seconds` are those of rollouts and updates up to an evaluation."""
+    rows = read_rows(folder / METRICS)
+    logged = [row for row in rows if row["kind"] == "train"]
+    so_far = spent(logged)
+    steps = [{"step": row["step"], **{name: row.get(key, "") for name, key in _LOGGED.items()}} for row in logged]
+    evaluations = [
+        {
+            "step": row["step"],
+            "rollouts": so_far[row["step"]][0],
+            "seconds": so_far[row["step"]][1],
+            **{name: row[name] for name in _EVALUATED},
+        }
+        for row in rows
+        if row["kind"] == "evaluation" and row["step"] in so_far
+    ]
+    return steps, evaluations
+
+
+def is_finished(run: Path) -> bool:
+    """Whether a run of `sfpo train` came to its end."""
+    facts = run / RUN
+    return facts.is_file() and "finished" in json.loads(facts.read_text())
+
+
+def collect(folder: Path, runs: list[tuple[str, int]]) -> None:
+    """Write the two files of a comparison from its finished runs, each a variant and a seed."""
+    steps: list[Row] = []
+    evaluations: list[Row] = []
+    for variant, seed in runs:
+        own = rows_of_run(run_folder(folder, variant, seed))
+        for rows, target in zip(own, (steps, evaluations), strict=True):
+            target += [{"variant": variant, "seed": seed, **row} for row in rows]
+    _write(folder / STEPS, steps)
+    _write(folder / EVALUATIONS, evaluations)
+
+
+def read_evaluations(folder: Path) -> list[Row]:
+    """The rows of `evaluations.csv`, numbers as numbers."""
+    return _read(folder / EVALUATIONS)
+
+
+def read_steps(folder: Path) -> list[Row]:
+    """The rows of `steps.csv` under the keys of the training log, numbers as numbers; what was not logged is left out."""
+    return [{_LOGGED.get(name, name): value for name, value in row.items()} for row in _read(folder / STEPS)]
+
+
+def _read(path: Path) -> list[Row]:
+    with path.open(newline="") as file:
+        return [
+            {name: value if name == "variant" else float(value) for name, value in row.items() if value != ""}
+            for row in csv.DictReader(file)
+        ]
+
+
+def _write(path: Path, rows: list[Row]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]) if rows else ["variant"], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({name: _short(value) for name, value in row.items()} for row in rows)
+
+
+def _short(value: Any) -> Any:
+    return f"{value:.6g}" if isinstance(value, float) else value

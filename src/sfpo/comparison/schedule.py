@@ -1,0 +1,134 @@
+"""Runs of `sfpo train` spread over the machine, each a process of its own that can fail alone."""
+
+import multiprocessing
+import os
+import shutil
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from multiprocessing import forkserver
+from multiprocessing.connection import wait
+from multiprocessing.context import ForkServerProcess, SpawnProcess
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import torch
+from accelerate import init_empty_weights
+from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.trainer_utils import get_last_checkpoint
+
+from sfpo import compute
+from sfpo.comparison.records import is_finished
+from sfpo.errors import UsageError
+from sfpo.training import models
+
+LOG = "train.log"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run: its name for the user, its folder and the arguments of `sfpo train`."""
+
+    label: str
+    folder: Path
+    arguments: list[str]
+
+
+def default_jobs(model: str) -> int:
+    """How many runs at a time: one an accelerator; on a CPU one a core for models that use a single thread."""
+    if torch.accelerator.is_available():
+        return torch.accelerator.device_count()
+    return _cores() if _weights(model) < compute.SMALL else 1
+
+
+def run_all(jobs: list[Job], at_a_time: int, on_wait: Callable[[], None]) -> Iterator[tuple[Job, str | None]]:
+    """Run every job; yields each as it ends, with the reason if it failed.
+
+    `on_wait` is called about once a second. When the caller stops early, what runs is stopped too, and can be continued.
+    """
+    # Forked from a process that has the libraries loaded, a run starts at once; accelerators do not survive a fork.
+    process_kind: type[BaseProcess] = SpawnProcess
+    if not torch.accelerator.is_available():
+        process_kind = ForkServerProcess
+        forkserver.set_forkserver_preload(["sfpo.training.command"])
+    waiting, running = list(jobs), dict[int, tuple[Job, BaseProcess]]()
+    try:
+        while waiting or running:
+            for slot in range(at_a_time):
+                if waiting and slot not in running:
+                    job = waiting.pop(0)
+                    process = process_kind(target=_train, args=(job, slot, at_a_time))
+                    process.start()
+                    running[slot] = job, process
+            wait([process.sentinel for _, process in running.values()], timeout=1.0)
+            on_wait()
+            for slot, (job, process) in list(running.items()):
+                if process.exitcode is not None:
+                    del running[slot]
+                    yield job, _failure(job, process.exitcode)
+    finally:
+        for _, process in running.values():
+            process.terminate()
+        for _, process in running.values():
+            process.join()
+
+
+def _train(job: Job, slot: int, at_a_time: int) -> None:
+    """In the process of one run."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    job.folder.mkdir(parents=True, exist_ok=True)
+    log = os.open(job.folder / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    if torch.accelerator.is_available():
+        torch.accelerator.set_device_index(slot % torch.accelerator.device_count())
+    else:
+        torch.set_num_threads(max(1, _cores() // at_a_time))
+    from sfpo.training.command import main
+
+    arguments = list(job.arguments)
+    if get_last_checkpoint(str(job.folder)):
+        arguments += ["--resume_from_checkpoint", "last"]
+    else:
+        # Stopped before its first checkpoint: it begins anew.
+        for left in job.folder.glob("*.jsonl"):
+            left.unlink()
+    try:
+        sys.exit(main(arguments))
+    except UsageError as error:
+        print(f"sfpo train: {error}", file=sys.stderr)
+        sys.exit(2)
+    except Exception:
+        traceback.print_exc()
+        sys.exit(1)
+
+
+def _end_with_parent() -> None:
+    """A run that outlived its comparison would write into the folder of the next one."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _failure(job: Job, exit_code: int) -> str | None:
+    if exit_code == 0 and is_finished(job.folder):
+        for checkpoint in job.folder.glob("checkpoint-*"):  # they served to continue this run
+            shutil.rmtree(checkpoint)
+        return None
+    lines = [line for line in (job.folder / LOG).read_text(errors="replace").splitlines() if line.strip()]
+    said = lines[-1].strip() if lines else "no word"
+    return f"exit code {exit_code}: {said}" if exit_code >= 0 else f"killed by signal {-exit_code}"
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _weights(model: str) -> int:
+    source, keywords = models.resolve(model)
+    config = AutoConfig.from_pretrained(source, **keywords)
+    with init_empty_weights():
+        return sum(p.numel() for p in AutoModelForCausalLM.from_config(config).parameters())

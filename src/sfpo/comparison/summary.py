@@ -1,0 +1,185 @@
+"""`summary.json` and `summary.md` of a comparison, computed from its `comparison.json` and `evaluations.csv` alone."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sfpo.comparison import efficiency
+from sfpo.comparison.efficiency import Interval, Runs
+from sfpo.comparison.records import read_evaluations
+from sfpo.training.run_files import Row
+
+SPECIFICATION, SUMMARY, TABLES = "comparison.json", "summary.json", "summary.md"
+
+Summary = dict[str, Any]
+
+
+def write_summary(folder: Path) -> Summary:
+    """Compute what can be said of the finished runs and write both files."""
+    summary = summarise(folder)
+    (folder / SUMMARY).write_text(as_json(summary))
+    (folder / TABLES).write_text(as_markdown(summary))
+    return summary
+
+
+def summarise(folder: Path) -> Summary:
+    """Every figure of a comparison; a number that would be infinite ("never reached") is None."""
+    specification = json.loads((folder / SPECIFICATION).read_text())
+    rows = read_evaluations(folder)
+    of_variant: dict[str, dict[int, list[Row]]] = {}
+    for row in rows:
+        of_variant.setdefault(row["variant"], {}).setdefault(int(row["seed"]), []).append(row)
+    seeds = specification["seeds"]
+    variants = {}
+    for variant in specification["variants"]:
+        done = of_variant.get(variant["name"], {})
+        baseline = of_variant.get(variant["baseline"], {})
+        variants[variant["name"]] = {
+            **{key: variant[key] for key in ("method", "settings", "baseline")},
+            "seeds_done": [seed for seed in seeds if seed in done],
+            "failed": specification["failed"].get(variant["name"], []),
+            **(_figures(done, baseline, seeds) if done else {}),
+        }
+    return {
+        **{key: specification[key] for key in ("model", "task", "seeds", "command")},
+        "held_out_problems": int(max((row["problems"] for row in rows), default=0)),
+        "variants": variants,
+    }
+
+
+def as_json(summary: Summary) -> str:
+    """As it stands in `summary.json`."""
+    return json.dumps(summary, indent=1, ensure_ascii=False) + "\n"
+
+
+def _figures(done: dict[int, list[Row]], baseline: dict[int, list[Row]], seeds: list[int]) -> Summary:
+    own = [seed for seed in seeds if seed in done]
+    runs = _runs(done, own)
+    low, high = efficiency.band(runs.accuracy)
+    mean = runs.accuracy.mean(0)
+    figures: Summary = {
+        "curve": {
+            "steps": [int(row["step"]) for row in done[own[0]]],
+            "rollouts": _list(runs.rollouts.mean(0)),
+            "seconds": _list(runs.seconds.mean(0)),
+            "accuracy": _list(mean),
+            "smoothed": _list(efficiency.smoothed(mean)),
+            "low": _list(low),
+            "high": _list(high),
+            "length": _list(_column(done, own, "mean_length").mean(0)),
+        },
+        "final_accuracy": _json(efficiency.mean_interval(runs.accuracy[:, -1])),
+        "best_accuracy": _json(efficiency.best_interval(runs)),
+    }
+    # Only seeds that both have: they share prompts and random numbers.
+    both = [seed for seed in own if seed in baseline]
+    if both and len(baseline[both[0]]) == len(done[both[0]]):
+        ours, theirs = _runs(done, both), _runs(baseline, both)
+        figures["target_accuracy"] = _finite(efficiency.best(theirs))
+        difference = ours.accuracy[:, -1] - theirs.accuracy[:, -1]
+        figures["final_difference"] = _json(efficiency.mean_interval(difference))
+        for amount, name in (("rollouts", "rollout"), ("seconds", "time")):
+            measured = efficiency.reduction(ours, theirs, amount)
+            figures[f"{amount}_to_target"] = _json(measured.needed)
+            figures[f"{name}_reduction"] = _json(measured.reduction) | {"never_reached": measured.never_reached}
+    return figures
+
+
+def _runs(done: dict[int, list[Row]], seeds: list[int]) -> Runs:
+    return Runs(*(_column(done, seeds, name) for name in ("rollouts", "seconds", "accuracy")))
+
+
+def _column(done: dict[int, list[Row]], seeds: list[int], name: str) -> efficiency.Array:
+    return np.array([[row[name] for row in done[seed]] for seed in seeds])
+
+
+def _list(values: efficiency.Array) -> list[float]:
+    return [_finite(value) or 0.0 for value in values]
+
+
+def _json(interval: Interval) -> dict[str, float | None]:
+    return {name: _finite(getattr(interval, name)) for name in ("value", "low", "high")}
+
+
+def _finite(value: float | None) -> float | None:
+    """Rounded to what is meant, so that files are the same on every machine."""
+    return float(f"{value:.6g}") if value is not None and math.isfinite(value) else None
+
+
+# ---- Tables -------------------------------------------------------------------------------------------------------
+
+
+def as_markdown(summary: Summary) -> str:
+    """The efficiency table and the accuracy table, in the paper's form."""
+    seeds = len(summary["seeds"])
+    lines = [
+        f"# {summary['model']} on {summary['task']}",
+        "",
+        f"{seeds} seed{'s' if seeds > 1 else ''}, {summary['held_out_problems']} held-out problems. In brackets: 95 % "
+        "intervals, bootstrapped over seeds. Seconds are those of rollouts and updates.",
+        "",
+        "## To reach GRPO's best accuracy",
+        "",
+        "| variant | GRPO's best | rollouts | rollout reduction | seconds | time reduction |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, figures in summary["variants"].items():
+        if "rollout_reduction" in figures:
+            cells = [f"{figures['target_accuracy']:.1%}"]
+            cells += [amount(figures["rollouts_to_target"], ",.0f"), times(figures["rollout_reduction"])]
+            cells += [amount(figures["seconds_to_target"], ",.1f"), times(figures["time_reduction"])]
+            lines.append(f"| {name} | {' | '.join(cells)} |")
+    lines += [
+        "",
+        "## Held-out accuracy",
+        "",
+        "| variant | seeds | best | at the end | minus GRPO's, at the end |",
+        "|---|---|---|---|---|",
+    ]
+    for name, figures in summary["variants"].items():
+        if "curve" not in figures:
+            lines.append(f"| {name} | 0 | - | - | - |")
+            continue
+        difference = figures.get("final_difference")
+        cells = [
+            str(len(figures["seeds_done"])),
+            percent(figures["best_accuracy"]),
+            percent(figures["final_accuracy"]),
+        ]
+        cells.append(percent(difference, sign="+") if difference else "-")
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    failed = [
+        f"- {name}, seed {one['seed']}: {one['error']}"
+        for name, figures in summary["variants"].items()
+        for one in figures["failed"]
+    ]
+    if failed:
+        lines += ["", "## Failed runs", "", *failed]
+    return "\n".join(lines) + "\n"
+
+
+def times(interval: Summary) -> str:
+    """A reduction with its interval: `4.1× (3.6-4.4)`."""
+    if not interval["value"]:
+        return "never reached" + (f" (in {1 - interval['never_reached']:.0%} of draws)" if interval["low"] else "")
+    ends = ""
+    if interval["low"] is not None:
+        low = f"{interval['low']:.2f}" if interval["low"] else "never"
+        ends = f" ({low}–{interval['high']:.2f})" if interval["high"] is not None else f" (from {low})"
+    return f"{interval['value']:.2f}×{ends}"
+
+
+def amount(interval: Summary, form: str) -> str:
+    """Rollouts or seconds."""
+    return "never" if interval["value"] is None else f"{interval['value']:{form}}"
+
+
+def percent(interval: Summary, sign: str = "") -> str:
+    """An accuracy with its interval: `94.1 % (93.2-95.0)`."""
+    ends = ""
+    if interval["low"] is not None:
+        ends = f" ({100 * interval['low']:{sign}.1f}–{100 * interval['high']:{sign}.1f})"
+    return f"{100 * interval['value']:{sign}.1f} %{ends}"

@@ -1,0 +1,58 @@
+"""What a comparison runs: every method, with settings of its own, at every combination of the swept settings."""
+
+from dataclasses import dataclass
+from itertools import product
+
+GRPO = "grpo"
+
+_UPDATE = {"inner_steps", "slow_correction"}
+_GATE = {"gate", "gate_sides", "entropy_window", "entropy_threshold"}
+
+# Settings that change nothing in a method: it is not run once for each of their values.
+_INERT: dict[str, set[str]] = {
+    "grpo": {"alpha"} | _UPDATE | _GATE,
+    "multi_epoch": {"alpha", "slow_correction"} | _GATE,
+    "lookahead": {"slow_correction"},
+    "sfpo": set(),
+}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A method with what is set for it; `baseline` is the name of the GRPO variant that it is to be compared with."""
+
+    name: str
+    method: str
+    settings: dict[str, str]
+    baseline: str
+
+    @property
+    def arguments(self) -> list[str]:
+        """What `sfpo train` is given for it."""
+        swept = [part for name, value in self.settings.items() for part in (f"--{name}", value)]
+        return ["--method", self.method, *swept]
+
+
+def make_variants(methods: list[tuple[str, dict[str, str]]], sweep: dict[str, list[str]]) -> list[Variant]:
+    """Every method, each with settings of its own, at every combination of swept values that makes a difference to it.
+
+    GRPO comes first. A variant's baseline is the (first) GRPO with the same swept settings, as far as they concern GRPO.
+    """
+    variants: dict[str, Variant] = {}
+    grpo = next((own for method, own in methods if method == GRPO), {})
+    for method, own in sorted(methods, key=lambda entry: entry[0] != GRPO):
+        for values in product(*sweep.values()):
+            swept = dict(zip(sweep, values, strict=True))
+            settings = swept | own
+            name = _name(method, settings)
+            variants[name] = Variant(name, method, _active(method, settings), _name(GRPO, swept | grpo))
+    return list(variants.values())
+
+
+def _active(method: str, settings: dict[str, str]) -> dict[str, str]:
+    return {name: value for name, value in settings.items() if name not in _INERT[method]}
+
+
+def _name(method: str, settings: dict[str, str]) -> str:
+    """Also the name of its folder: `sfpo,inner_steps=5`."""
+    return ",".join([method, *(f"{name}={value}" for name, value in _active(method, settings).items())])

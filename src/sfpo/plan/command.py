@@ -1,0 +1,207 @@
+"""`sfpo plan`: from arguments to tables, or JSON."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from sfpo.plan import calibration, hardware, memory, paper, seconds
+from sfpo.plan.calibration import Check
+from sfpo.plan.hardware import Efficiency
+from sfpo.plan.memory import Memory
+from sfpo.plan.options import Options, parse
+from sfpo.plan.paper import Relation
+from sfpo.plan.reduction import Reduction, reductions
+from sfpo.plan.seconds import StepSeconds
+
+# K whose step ratio is shown where nothing is known of their rollouts.
+_USUAL_K = (1, 3, 5, 7)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run `sfpo plan`; returns the exit code.
+
+    Raises:
+        UsageError: anything the user can mend.
+    """
+    options = parse(arguments)
+    console = Console()
+    if options.paper:
+        found = paper.relations()
+        if options.as_json:
+            console.print_json(json.dumps([_relation(r) for r in found]))
+        else:
+            console.print(_paper_table(found))
+        return 0
+    efficiency = _efficiency(options)
+    work = options.work
+    bytes_ = memory.estimate(options.architecture, work, options.device)
+    step = seconds.estimate(options.architecture, work, options.device, efficiency)
+    by_k = reductions(step, options.rollout_reductions)
+    checks = [
+        calibration.check(options.architecture, calibration.read_run(folder), options.device, efficiency)
+        for folder in options.checks
+    ]
+    if options.as_json:
+        console.print_json(json.dumps(_as_json(options, efficiency, bytes_, step, by_k, checks)))
+        return 0
+    lengths = f"{work.prompt_length:g} + {work.completion_length:g} tokens, the longest {work.longest_completion:g}"
+    console.print(
+        f"[bold]{options.model}[/], {options.architecture.weights:,} weights · {work.devices} × {options.hardware}, "
+        f"{work.engine} · {work.rollouts:,} rollouts of {lengths}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    console.print(_assumption(options), highlight=False, soft_wrap=True)
+    console.print(_memory_table(bytes_))
+    if bytes_.peak > options.device.memory and not options.device.is_cpu:
+        console.print(
+            f"[red]Does not fit[/] in {_size(options.device.memory)}: smaller micro-batches, checkpointing, a sharded "
+            "engine or more devices",
+            highlight=False,
+            soft_wrap=True,
+        )
+    console.print(_seconds_table(step, work.inner_steps))
+    console.print(_reduction_table(by_k) if by_k else _ratio_table(step))
+    if by_k:
+        console.print(f"Best on the clock: K = {by_k[0].inner_steps}", highlight=False)
+    if checks:
+        console.print(_check_table(checks))
+    return 0
+
+
+def _efficiency(options: Options) -> Efficiency:
+    if options.measured is not None:
+        return calibration.calibrate(options.architecture, options.measured, options.device)
+    return hardware.CPU_MEASURED if options.device.is_cpu else hardware.ASSUMED
+
+
+def _assumption(options: Options) -> str:
+    if options.measured is not None:
+        return f"Calibrated with {options.measured.folder}"
+    if options.device.is_cpu:
+        return "Efficiencies of the embedded model on one core; for any other, calibrate: --from a short run's folder"
+    return "Efficiencies are assumed, not measured: calibrate with a short run's folder, --from runs/…"
+
+
+def _memory_table(bytes_: Memory) -> Table:
+    table = _table("Memory of a device", "", "GPU or CPU", "host")
+    for name in ("weights", "masters", "gradients", "moments", "activations", "cache"):
+        table.add_row(_LABELS[name], _size(getattr(bytes_, name)), "")
+    table.add_row("θ_0, SFPO's copy", "", _size(bytes_.snapshot))
+    table.add_row("[bold]peak[/]", f"[bold]{_size(bytes_.peak)}[/]", "", end_section=True)
+    return table
+
+
+_LABELS = {
+    "weights": "weights of the forward",
+    "masters": "fp32 masters",
+    "gradients": "gradients",
+    "moments": "Adam's moments",
+    "activations": "activations of a micro-batch",
+    "cache": "keys and values, or vLLM's share",
+}
+
+
+def _seconds_table(step: StepSeconds, inner_steps: int) -> Table:
+    table = _table("Seconds of a step", "", "s")
+    table.add_row("rollouts", _seconds(step.rollouts))
+    if step.scoring:
+        table.add_row("scoring of π_old", _seconds(step.scoring))
+    table.add_row("a pass", _seconds(step.a_pass))
+    table.add_row("reposition", _seconds(step.reposition))
+    table.add_row("GRPO's step", _seconds(step.grpo))
+    table.add_row(f"SFPO's step, K = {inner_steps}", _seconds(step.sfpo(inner_steps)))
+    table.add_row("SFPO / GRPO", f"{step.ratio(inner_steps):.3f}")
+    return table
+
+
+def _ratio_table(step: StepSeconds) -> Table:
+    table = _table("Time breaks even at", "K", "rollout reduction")
+    for k in _USUAL_K:
+        table.add_row(str(k), f"{step.ratio(k):.2f}×")
+    return table
+
+
+def _reduction_table(by_k: list[Reduction]) -> Table:
+    table = _table("Wall-clock, best first", "K", "rollout reduction", "SFPO / GRPO step", "time reduction")
+    for r in by_k:
+        table.add_row(str(r.inner_steps), f"{r.rollouts:.2f}×", f"{r.step_ratio:.3f}", f"{r.time:.2f}×")
+    return table
+
+
+def _check_table(checks: list[Check]) -> Table:
+    table = _table("Foretold and measured, seconds of a step", "run", "passes", "foretold", "measured", "error")
+    for c in checks:
+        table.add_row(c.run, f"{c.passes:g}", _seconds(c.predicted), _seconds(c.measured), f"{c.error:+.0%}")
+    return table
+
+
+def _paper_table(found: list[Relation]) -> Table:
+    columns = ("model", "rollouts", "time", "step", "gate open", "miss", "closing", "miss")
+    table = _table("The paper's reductions at K = 3, and the time that is foretold", *columns)
+    for r in found:
+        table.add_row(
+            r.model.split("/")[-1].replace("DeepSeek-R1-Distill", "DS"),
+            f"{r.rollouts:.2f}×",
+            f"{r.time:.2f}×",
+            f"{r.ratio:.3f}",
+            f"{r.predicted_time(closes=False):.2f}×",
+            f"{r.miss(closes=False):+.0%}",
+            f"{r.predicted_time(closes=True):.2f}×",
+            f"{r.miss(closes=True):+.0%}",
+        )
+    table.caption = f"step: SFPO's over GRPO's, as implied; closing: after {paper.OPEN_STEPS} steps, where GRPO takes {paper.GRPO_STEPS} to its best"
+    return table
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left")
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="right" if index else "left", overflow="fold")
+    return table
+
+
+def _as_json(
+    options: Options,
+    efficiency: Efficiency,
+    bytes_: Memory,
+    step: StepSeconds,
+    by_k: list[Reduction],
+    checks: list[Check],
+) -> dict[str, Any]:
+    k = options.work.inner_steps
+    return {
+        "model": options.model,
+        "weights": options.architecture.weights,
+        "hardware": options.hardware,
+        "workload": asdict(options.work) | {"rollouts": options.work.rollouts},
+        "efficiency": asdict(efficiency),
+        "calibrated_with": None if options.measured is None else str(options.measured.folder),
+        "memory_bytes": asdict(bytes_) | {"peak": bytes_.peak},
+        "fits": bytes_.peak <= options.device.memory,
+        "seconds": asdict(step) | {"grpo": step.grpo, "sfpo": step.sfpo(k)},
+        "step_ratio": step.ratio(k),
+        "wall_clock": [asdict(r) | {"time": r.time} for r in by_k],
+        "best_inner_steps": by_k[0].inner_steps if by_k else None,
+        "checks": [asdict(c) | {"predicted": c.predicted, "measured": c.measured, "error": c.error} for c in checks],
+    }
+
+
+def _relation(r: Relation) -> dict[str, Any]:
+    gates = {
+        name: {"step_ratio": ratio, "time": r.predicted_time(closes=closes), "miss": r.miss(closes=closes)}
+        for name, ratio, closes in (("open", r.predicted_ratio, False), ("closing", r.closing_ratio, True))
+    }
+    return asdict(r) | {"step_ratio": r.ratio, "open_share_needed": r.needed_share, "foretold": gates}
+
+
+def _size(count: float) -> str:
+    return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.2f} MB"
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.1f}" if value >= 10 else f"{value:.3f}"

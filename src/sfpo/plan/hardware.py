@@ -1,0 +1,69 @@
+"""What a device can do: datasheet figures of a few GPUs, and how much of them real work gets."""
+
+from dataclasses import dataclass
+
+from sfpo.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """Peak figures of one device, in bytes, bytes/s and floating-point operations/s."""
+
+    memory: float
+    bandwidth: float
+    flops: float
+    """bf16 products with fp32 sums, dense."""
+    link: float
+    """To the other devices of a node, one direction."""
+    host: float
+    """To the host's memory."""
+    is_cpu: bool = False
+
+
+@dataclass(frozen=True)
+class Efficiency:
+    """How real work relates to the peak figures; what a measured run replaces (see `calibration`)."""
+
+    rollout: float
+    """Share of the peak figures that sampling reaches."""
+    seconds_per_token: float
+    """Of each position that is sampled, whatever the batch: launches, scheduling."""
+    update: float
+    """Share of the peak figures that forward and backward reach."""
+    seconds_per_micro_batch: float
+    """Of each forward and backward, whatever its size."""
+
+
+_GB, _TERA = 1e9, 1e12
+
+# NVIDIA's datasheets (RTX 4090: the Ada whitepaper): dense bf16, one direction of NVLink or PCIe.
+GPUS = {
+    "a100-40gb": Hardware(40 * _GB, 1555 * _GB, 312 * _TERA, 300 * _GB, 32 * _GB),
+    "a100-80gb": Hardware(80 * _GB, 2039 * _GB, 312 * _TERA, 300 * _GB, 32 * _GB),
+    "h100-80gb": Hardware(80 * _GB, 3350 * _GB, 989 * _TERA, 450 * _GB, 64 * _GB),
+    "h200-141gb": Hardware(141 * _GB, 4800 * _GB, 989 * _TERA, 450 * _GB, 64 * _GB),
+    "l40s-48gb": Hardware(48 * _GB, 864 * _GB, 362 * _TERA, 32 * _GB, 32 * _GB),
+    "rtx4090-24gb": Hardware(24 * _GB, 1008 * _GB, 165 * _TERA, 32 * _GB, 32 * _GB),
+}
+
+# Nominal, of no processor in particular: a calibration relates them to the one at hand.
+CPU = Hardware(16 * _GB, 20 * _GB, 0.2 * _TERA, 5 * _GB, 10 * _GB, is_cpu=True)
+
+NAMES = (*GPUS, "cpu")
+
+# Assumed, not measured: GPUs of the field's reports. A run of one's own (--from) is worth more.
+ASSUMED = Efficiency(rollout=0.5, seconds_per_token=0.01, update=0.4, seconds_per_micro_batch=0.05)
+
+# Fitted to results/demo/sfpo (the embedded model, one core). A larger model wants a run of its own.
+CPU_MEASURED = Efficiency(rollout=0.260, seconds_per_token=0.0025, update=0.377, seconds_per_micro_batch=0.018)
+
+
+def named(name: str) -> Hardware:
+    """The hardware of that name.
+
+    Raises:
+        UsageError: no such name.
+    """
+    if name not in NAMES:
+        raise UsageError(f"unknown hardware '{name}': choose among {', '.join(NAMES)}")
+    return CPU if name == "cpu" else GPUS[name]

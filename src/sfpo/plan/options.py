@@ -1,0 +1,184 @@
+"""What `sfpo plan` takes: flags over a recipe over a measured run over defaults."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+
+from sfpo.errors import UsageError
+from sfpo.plan import architecture, calibration, hardware, reduction
+from sfpo.plan.architecture import Architecture
+from sfpo.plan.hardware import Hardware
+from sfpo.plan.workload import ENGINES, Workload
+
+# The settings of `sfpo train` that cost depends on, with its defaults: TRL's, and those of the embedded model.
+_DEFAULTS: dict[str, Any] = {
+    "per_device_train_batch_size": 8,
+    "gradient_accumulation_steps": 1,
+    "num_generations": 8,
+    "max_completion_length": 256,
+    "inner_steps": 3,
+    "bf16": True,
+    "lora_r": 16,
+    "prompt_length": 150.0,
+    "active_share": 1.0,
+    "devices": 1,
+}
+_EMBEDDED_DEFAULTS: dict[str, Any] = {
+    "per_device_train_batch_size": 128,
+    "max_completion_length": 40,
+    "bf16": False,
+    "prompt_length": 9.0,
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to plan, and how."""
+
+    model: str
+    architecture: Architecture
+    hardware: str
+    device: Hardware
+    work: Workload
+    measured: calibration.Run | None
+    checks: list[Path]
+    rollout_reductions: dict[int, float]
+    paper: bool
+    as_json: bool
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} (see sfpo plan --help)")
+
+
+def parse(arguments: Sequence[str]) -> Options:
+    """Options from flags, `--config` and `--from`.
+
+    Raises:
+        UsageError: anything unknown, contradictory or out of its range.
+    """
+    flags = vars(_parser().parse_args(list(arguments)))
+    run = calibration.read_run(Path(flags["from"])) if flags["from"] else None
+    given: dict[str, Any] = run.settings | _as_settings(run.typical()) if run else {}
+    given |= _read_config(flags["config"]) if flags["config"] else {}
+    given |= {name: value for name, value in flags.items() if value is not None}
+    model = given.get("model", "embedded")
+    defaults = _DEFAULTS | (_EMBEDDED_DEFAULTS if model == "embedded" else {})
+    settings = defaults | given
+    for option in defaults.keys() - {"bf16"}:
+        if not isinstance(settings[option], int | float):
+            raise UsageError(f"{option} should be a number, got '{settings[option]}'")
+    name = settings.get("hardware") or ("cpu" if model == "embedded" or settings.get("use_cpu") else "h100-80gb")
+    device = hardware.named(name)
+    return Options(
+        model=model,
+        architecture=architecture.load(model, flags["model_config"]),
+        hardware=name,
+        device=device,
+        work=_workload(settings, device),
+        measured=run,
+        checks=[Path(folder) for folder in flags["check"]],
+        rollout_reductions=reduction.read_reductions(flags["rollout_reduction"]),
+        paper=flags["paper"],
+        as_json=flags["json"],
+    )
+
+
+def _workload(settings: dict[str, Any], device: Hardware) -> Workload:
+    accumulation = settings["gradient_accumulation_steps"]
+    mini_batches = max(1, (settings.get("steps_per_generation") or accumulation) // max(1, accumulation))
+    corrected = settings.get("use_vllm") and settings.get("vllm_importance_sampling_correction", True)
+    longest = settings.get("longest_completion", settings["max_completion_length"])
+    engine = settings.get("engine") or ("lora" if settings.get("use_peft") else "ddp")
+    return Workload(
+        micro_batch=settings["per_device_train_batch_size"],
+        accumulation=accumulation,
+        mini_batches=mini_batches,
+        group_size=settings["num_generations"],
+        prompt_length=settings["prompt_length"],
+        completion_length=settings.get("completion_length", longest / 2),
+        longest_completion=longest,
+        devices=settings["devices"],
+        inner_steps=settings["inner_steps"],
+        engine=engine,
+        lora_rank=settings["lora_r"],
+        gradient_checkpointing=settings.get("gradient_checkpointing", not device.is_cpu),
+        bf16=settings["bf16"],
+        active_share=settings["active_share"],
+        # On several devices the passes are TRL's.
+        compact=settings.get("compact_passes", True) and settings["devices"] == 1,
+        scores_first=mini_batches > 1 or bool(corrected),
+        vllm_share=_vllm_share(settings),
+    )
+
+
+def _vllm_share(settings: dict[str, Any]) -> float | None:
+    if not settings.get("use_vllm"):
+        return None
+    # TRL's defaults.
+    return 0.0 if settings.get("vllm_mode") == "server" else settings.get("vllm_gpu_memory_utilization", 0.3)
+
+
+def _as_settings(work: Workload) -> dict[str, Any]:
+    """What a run measured that is in no configuration."""
+    names = ("prompt_length", "completion_length", "longest_completion", "active_share", "devices")
+    return {name: getattr(work, name) for name in names}
+
+
+def _read_config(path: str) -> dict[str, Any]:
+    try:
+        config = yaml.safe_load(Path(path).read_text())
+    except OSError as error:
+        raise UsageError(f"there is no configuration file {path}") from error
+    except yaml.YAMLError as error:
+        raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(config, dict):
+        raise UsageError(f"{path} must hold 'option: value' lines")
+    return config
+
+
+def _truth(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"should be true or false, got '{text}'")
+    return text.lower() == "true"
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
+        prog="sfpo plan",
+        description="Memory and seconds of a run before it starts, and which K is worth it. Formulas: docs/plan.md.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--config", help="Recipe of sfpo train (YAML); flags win over it.")
+    add("--from", help="Folder of a run of sfpo train to calibrate with, on the same hardware; two steps are enough.")
+    add("--check", nargs="+", default=[], help="Run folders to compare with what the calibration foretells for them.")
+    add("--model", help="'embedded', a folder, a .gguf file, a hub id.")
+    add("--model_config", help="A config.json that stands for the model's.")
+    add("--hardware", help=f"One of {', '.join(hardware.NAMES)}.")
+    add("--engine", choices=ENGINES, help="How the devices hold the weights.")
+    add("--devices", type=int, help="Devices in all.")
+    add("--prompt_length", type=float, help="Tokens of a prompt, in the mean.")
+    add("--completion_length", type=float, help="Tokens of a completion, in the mean; half the longest if not given.")
+    add("--max_completion_length", dest="longest_completion", type=float, help="Tokens of the longest completion.")
+    add("--active_share", type=float, help="Share of groups whose rewards differ; the rest is left out of the passes.")
+    for name in ("per_device_train_batch_size", "gradient_accumulation_steps", "steps_per_generation"):
+        add(f"--{name}", type=int, help="As in sfpo train.")
+    for name in ("num_generations", "inner_steps", "lora_r"):
+        add(f"--{name}", type=int, help="As in sfpo train.")
+    for name in ("gradient_checkpointing", "bf16"):
+        add(f"--{name}", type=_truth, help="As in sfpo train.")
+    add(
+        "--rollout_reduction",
+        nargs="+",
+        default=[],
+        help="K=REDUCTION ..., how many times fewer rollouts SFPO needs than GRPO, or a folder of sfpo compare.",
+    )
+    add("--paper", action="store_true", help="Foretell the paper's time reductions from its rollout reductions.")
+    add("--json", action="store_true", help="Print JSON.")
+    return parser

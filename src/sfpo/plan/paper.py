@@ -1,0 +1,92 @@
+"""The paper's rollout and time reductions, and what the cost model makes of the one to foretell the other.
+
+R times fewer rollouts in T times less time say that SFPO's step took ρ = R/T of GRPO's: 1.225, 1.321 and 1.177. The cost
+model foretells ρ from one set of efficiencies for all three models; docs/plan.md discusses where it misses.
+"""
+
+from dataclasses import dataclass
+
+from sfpo.plan import seconds
+from sfpo.plan.architecture import PAPER_MODELS
+from sfpo.plan.hardware import ASSUMED, GPUS, Efficiency, Hardware
+from sfpo.plan.workload import Workload
+
+INNER_STEPS = 3
+
+# 256 prompts of 8 rollouts on eight GPUs, mini-batches of 64 prompts, micro-batches of about 24,000 tokens without padding,
+# FSDP, checkpointing, and 0.7 of each GPU for vLLM, as the authors' scripts have it. Their GPUs and mean lengths are not
+# known: assumed are H100s, prompts of 150 tokens, and completions of half the limit of 6,144 in the mean, the longest of
+# a batch at the limit.
+WORK = Workload(
+    micro_batch=8,
+    accumulation=8,
+    mini_batches=4,
+    group_size=8,
+    prompt_length=150,
+    completion_length=3072,
+    longest_completion=6144,
+    devices=8,
+    engine="fsdp2",
+    gradient_checkpointing=True,
+    scores_first=True,
+    vllm_share=0.7,
+)
+HARDWARE = GPUS["h100-80gb"]
+
+# Its runs are of 400 steps; where in them GRPO's best lies is not published: assumed is the end. Neither is published when
+# the gate (|Z| ≥ 1 over 30 entropies, for good) closed: assumed is the median over the settings of docs/results.md.
+GRPO_STEPS = 400
+OPEN_STEPS = 38
+
+# Rollout and time reduction of the paper's efficiency analysis.
+REPORTED = {
+    "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B": (3.21, 2.62),
+    "Qwen/Qwen3-4B-Base": (3.50, 2.65),
+    "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B": (4.93, 4.19),
+}
+
+
+@dataclass(frozen=True)
+class Relation:
+    """One model's reductions: as reported, and what the cost model foretells with its gate open, and closing."""
+
+    model: str
+    rollouts: float
+    time: float
+    predicted_ratio: float
+    """SFPO's step over GRPO's while the gate is open."""
+
+    @property
+    def ratio(self) -> float:
+        """The ratio that the reported reductions imply."""
+        return self.rollouts / self.time
+
+    @property
+    def open_share(self) -> float:
+        """The share of SFPO's steps before the gate closes, of those that it needs to GRPO's best."""
+        return min(1.0, OPEN_STEPS * self.rollouts / GRPO_STEPS)
+
+    @property
+    def closing_ratio(self) -> float:
+        """SFPO's mean step over GRPO's when the gate closes: the steps after cost a GRPO step."""
+        return 1 + self.open_share * (self.predicted_ratio - 1)
+
+    @property
+    def needed_share(self) -> float:
+        """The share of steps with an open gate that would make the prediction true."""
+        return (self.ratio - 1) / (self.predicted_ratio - 1)
+
+    def predicted_time(self, *, closes: bool) -> float:
+        return self.rollouts / (self.closing_ratio if closes else self.predicted_ratio)
+
+    def miss(self, *, closes: bool) -> float:
+        """Of the time reduction, as a share of what was reported."""
+        return self.predicted_time(closes=closes) / self.time - 1
+
+
+def relations(
+    efficiency: Efficiency = ASSUMED, hardware: Hardware = HARDWARE, work: Workload = WORK
+) -> list[Relation]:
+    """The three models, with the same assumptions; the defaults are those of every plan, none is fitted."""
+    steps = {name: seconds.estimate(PAPER_MODELS[name], work, hardware, efficiency) for name in REPORTED}
+    return [Relation(name, *REPORTED[name], steps[name].ratio(INNER_STEPS)) for name in REPORTED]

@@ -1,0 +1,65 @@
+"""From fewer rollouts to less time: what a K with a known rollout reduction is worth on the clock."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from sfpo.errors import UsageError
+from sfpo.plan.seconds import StepSeconds
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """One K: rollouts and seconds that GRPO needs for a target, over those that SFPO needs."""
+
+    inner_steps: int
+    rollouts: float
+    step_ratio: float
+
+    @property
+    def time(self) -> float:
+        """R / ρ: SFPO takes R times fewer steps, each ρ times as long."""
+        return self.rollouts / self.step_ratio
+
+
+def reductions(step: StepSeconds, rollout_reductions: dict[int, float]) -> list[Reduction]:
+    """For every K with a rollout reduction, the best on the clock first."""
+    found = [Reduction(k, reduction, step.ratio(k)) for k, reduction in rollout_reductions.items()]
+    return sorted(found, key=lambda r: r.time, reverse=True)
+
+
+def read_reductions(given: list[str]) -> dict[int, float]:
+    """Rollout reduction by K, from `K=REDUCTION` or from the folder of a comparison.
+
+    Raises:
+        UsageError: neither of the two, or a comparison in which SFPO never reached GRPO's accuracy.
+    """
+    found: dict[int, float] = {}
+    for text in given:
+        if (Path(text) / "summary.json").is_file():
+            found |= _of_comparison(Path(text) / "summary.json")
+            continue
+        k, _, value = text.partition("=")
+        try:
+            found[int(k)] = float(value)
+        except ValueError:
+            raise UsageError(
+                f"--rollout_reduction takes K=REDUCTION, such as 3=3.5, or a folder of sfpo compare; got '{text}'"
+            ) from None
+        if int(k) < 1 or found[int(k)] <= 0:
+            raise UsageError(f"--rollout_reduction {text}: K must be at least 1 and the reduction positive")
+    return found
+
+
+def _of_comparison(path: Path) -> dict[int, float]:
+    """The best rollout reduction of each K among the comparison's variants of SFPO."""
+    best: dict[int, float] = {}
+    for variant in json.loads(path.read_text())["variants"].values():
+        # A variant that did not reach the target within its run has no reduction.
+        value = variant.get("rollout_reduction", {}).get("value")
+        if variant["method"] == "sfpo" and value is not None:
+            k = variant["settings"].get("inner_steps", 3)
+            best[k] = max(value, best.get(k, 0.0))
+    if not best:
+        raise UsageError(f"{path} holds no variant of sfpo with a rollout reduction: run sfpo compare to its end")
+    return best

@@ -1,0 +1,157 @@
+"""Seconds of a step: rollouts, scoring π_old, one pass, the reposition, and what SFPO's step takes of GRPO's.
+
+Every part is seconds-per-unit of fixed work plus peak-rate seconds over an efficiency:
+
+    rollouts = positions · seconds_per_token + nominal_rollout / efficiency.rollout
+    scoring  = micro_batches · seconds_per_micro_batch / 3 + nominal_scoring / efficiency.update, where π_old is scored
+    pass     = micro_batches · seconds_per_micro_batch + nominal_pass / efficiency.update
+
+The nominal terms add operations at the peak rate to bytes at the full bandwidth (no overlap), so they are linear in what
+a calibration fits.
+"""
+
+from dataclasses import dataclass, replace
+
+from sfpo.errors import UsageError
+from sfpo.plan.architecture import Architecture
+from sfpo.plan.hardware import Efficiency, Hardware
+from sfpo.plan.memory import trainable
+from sfpo.plan.workload import Workload
+
+
+@dataclass(frozen=True)
+class StepSeconds:
+    """Seconds of the parts of one step."""
+
+    rollouts: float
+    scoring: float
+    a_pass: float
+    reposition: float
+
+    def with_passes(self, passes: float) -> float:
+        """A step that makes so many passes and no reposition."""
+        return self.rollouts + self.scoring + passes * self.a_pass
+
+    @property
+    def grpo(self) -> float:
+        return self.with_passes(1)
+
+    def sfpo(self, inner_steps: int) -> float:
+        return self.with_passes(inner_steps + 1) + self.reposition
+
+    def ratio(self, inner_steps: int) -> float:
+        """SFPO's step over GRPO's, on the same rollouts, while the gate is open."""
+        return self.sfpo(inner_steps) / self.grpo
+
+
+def estimate(model: Architecture, work: Workload, hardware: Hardware, efficiency: Efficiency) -> StepSeconds:
+    """Seconds of one step.
+
+    Raises:
+        UsageError: vLLM's share of a device cannot hold the weights and one sequence.
+    """
+    # Out with the weights before the passes, in again for the reposition.
+    moved = 2 * 4 * trainable(model, work) / work.optimizer_shards
+    return StepSeconds(
+        rollouts=positions(model, work, hardware) * efficiency.seconds_per_token
+        + nominal_rollout(model, work, hardware) / efficiency.rollout,
+        scoring=work.scores_first
+        * (
+            work.micro_batches * efficiency.seconds_per_micro_batch / 3
+            + nominal_scoring(model, work, hardware) / efficiency.update
+        ),
+        a_pass=work.micro_batches * efficiency.seconds_per_micro_batch
+        + nominal_pass(model, work, hardware) / efficiency.update,
+        reposition=moved / hardware.host,
+    )
+
+
+def positions(model: Architecture, work: Workload, hardware: Hardware) -> float:
+    """Times that a device goes through the weights to sample its sequences.
+
+    As often as the longest has tokens; more often where vLLM's cache holds only some of the sequences at a time, which
+    then take turns.
+    """
+    if work.vllm_share is None:
+        return work.longest_completion
+    # vLLM on devices of its own takes nine tenths of them unless it is told otherwise.
+    room = (work.vllm_share or 0.9) * hardware.memory - 2 * model.weights
+    fitting = room / (2 * model.cache_values_per_token * (work.prompt_length + work.completion_length))
+    if fitting < 1:
+        raise UsageError(
+            f"vLLM's share of a device ({work.vllm_share or 0.9:.0%}) is too little for {2 * model.weights / 1e9:.1f} GB of "
+            "weights and one sequence: raise vllm_gpu_memory_utilization"
+        )
+    return max(work.longest_completion, work.sequences * work.completion_length / fitting)
+
+
+def nominal_rollout(model: Architecture, work: Workload, hardware: Hardware) -> float:
+    """Peak-rate seconds of sampling on each device, the weights whole on each.
+
+    For every position the weights are read once, and for every token the keys and values before it. Sequences that have
+    ended cost nothing.
+    """
+    size = 2 if work.bf16 else 4
+    tokens = work.sequences * work.completion_length
+    attended = work.sequences * _attended(work)
+    prompts = work.sequences / work.group_size * work.prompt_length
+    read = size * (model.weights * positions(model, work, hardware) + model.cache_values_per_token * attended)
+    flops = model.forward_flops(tokens + prompts, attended + prompts * work.prompt_length / 2, tokens)
+    return read / hardware.bandwidth + flops / hardware.flops
+
+
+def nominal_scoring(model: Architecture, work: Workload, hardware: Hardware) -> float:
+    """Peak-rate seconds of one forward over all completions of each device."""
+    size = 2 if work.bf16 else 4
+    flops = _forward_flops(model, replace(work, active_share=1.0), hardware)
+    gathered = size * model.weights * work.micro_batches * (work.devices - 1) / work.devices if work.is_sharded else 0
+    read = size * model.weights * work.micro_batches
+    return flops / hardware.flops + read / hardware.bandwidth + gathered / hardware.link
+
+
+def nominal_pass(model: Architecture, work: Workload, hardware: Hardware) -> float:
+    """Peak-rate seconds of one pass on each device: forward, backward, Adam, and what the devices exchange.
+
+    A backward takes twice a forward's operations (once with adapters only, whose own gradients are small), and
+    checkpointing one more forward. Adam reads and writes weights, gradients and moments, 28 bytes a weight and optimizer
+    step; each micro-batch reads the weights thrice.
+    """
+    forwards = 1 + (1 if work.engine == "lora" else 2) + int(work.gradient_checkpointing)
+    flops = forwards * _forward_flops(model, work, hardware)
+    size = 2 if work.bf16 else 4
+    trained = trainable(model, work)
+    read = 3 * size * model.weights * work.micro_batches + 28 * trained / work.optimizer_shards * work.mini_batches
+    return flops / hardware.flops + read / hardware.bandwidth + _exchanged(model, work, size) / hardware.link
+
+
+def _forward_flops(model: Architecture, work: Workload, hardware: Hardware) -> float:
+    """Of a forward over the completions of each device that a pass scores.
+
+    Compact passes leave out completions without an advantage and padding, and without checkpointing they encode each
+    distinct prompt once; others score every completion to the length of the longest.
+    """
+    if not work.compact:
+        work = replace(work, completion_length=work.longest_completion, active_share=1.0)
+    rows = work.sequences * work.active_share
+    prompt_rows = rows / work.group_size if work.compact and not work.gradient_checkpointing else rows
+    tokens = rows * work.completion_length + prompt_rows * work.prompt_length
+    attended = rows * _attended(work) + prompt_rows * work.prompt_length**2 / 2
+    # TRL's head scores every position; compact passes spare the prompts', but not from Triton's.
+    scored = rows * work.completion_length if work.compact and hardware.is_cpu else tokens
+    return model.forward_flops(tokens, attended, scored)
+
+
+def _attended(work: Workload) -> float:
+    """Keys that the tokens of one completion look at."""
+    return work.completion_length * (work.prompt_length + work.completion_length / 2)
+
+
+def _exchanged(model: Architecture, work: Workload, size: int) -> float:
+    """Bytes that each device sends in one pass.
+
+    Gradients are summed once an optimizer step (there and back: twice, under ddp and lora; sharded: once, and the new
+    weights return); sharded weights are gathered for every forward and backward.
+    """
+    gradients = 2 * 4 * trainable(model, work) * work.mini_batches
+    gathers = 2 * size * model.weights * work.micro_batches if work.is_sharded else 0
+    return (gradients + gathers) * (work.devices - 1) / work.devices

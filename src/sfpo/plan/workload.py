@@ -1,0 +1,92 @@
+"""What one step of a run works through: rollouts, their lengths, passes, and the engine that holds the weights."""
+
+from dataclasses import dataclass
+
+from sfpo.errors import UsageError
+
+ENGINES = ("ddp", "zero2", "zero3", "fsdp2", "lora")
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One batch of rollouts and its passes. Lengths are in tokens, counts per device unless they say otherwise.
+
+    Raises:
+        UsageError: a value outside its range.
+    """
+
+    micro_batch: int
+    """Completions in one forward and backward."""
+    accumulation: int
+    """Micro-batches in an optimizer step."""
+    group_size: int
+    prompt_length: float
+    completion_length: float
+    """The mean over completions."""
+    longest_completion: float
+    """Sampling lasts until the longest of a batch has ended."""
+    mini_batches: int = 1
+    devices: int = 1
+    inner_steps: int = 3
+    engine: str = "ddp"
+    lora_rank: int = 16
+    gradient_checkpointing: bool = False
+    bf16: bool = True
+    active_share: float = 1.0
+    """Share of the groups with an advantage; compact passes leave the others out."""
+    compact: bool = True
+    """Passes leave out padding, repeated prompts and completions without an advantage (`compact_passes`, one process)."""
+    scores_first: bool = False
+    """Whether π_old is scored before the passes: with several mini-batches, or rollouts of vLLM that are corrected."""
+    vllm_share: float | None = None
+    """Share of a device's memory that a colocated vLLM keeps; 0 for one on other devices, None without vLLM."""
+
+    def __post_init__(self) -> None:
+        if self.engine not in ENGINES:
+            raise UsageError(f"unknown engine '{self.engine}': choose among {', '.join(ENGINES)}")
+        for name in (
+            "micro_batch",
+            "accumulation",
+            "group_size",
+            "mini_batches",
+            "devices",
+            "inner_steps",
+            "lora_rank",
+        ):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("prompt_length", "completion_length"):
+            if getattr(self, name) <= 0:
+                raise UsageError(f"{name} must be positive, got {getattr(self, name)}")
+        if self.longest_completion < self.completion_length:
+            raise UsageError(
+                f"the mean completion ({self.completion_length:g} tokens) cannot be longer than the longest "
+                f"({self.longest_completion:g}): lower --completion_length"
+            )
+        if not 0 <= self.active_share <= 1:
+            raise UsageError(f"active_share must lie between 0 and 1, got {self.active_share}")
+
+    @property
+    def sequences(self) -> int:
+        """Completions that one device samples and scores."""
+        return self.micro_batch * self.micro_batches
+
+    @property
+    def micro_batches(self) -> int:
+        """Forwards of one pass."""
+        return self.accumulation * self.mini_batches
+
+    @property
+    def rollouts(self) -> int:
+        """Of all devices."""
+        return self.sequences * self.devices
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether each device holds its share of the weights only."""
+        return self.engine in ("zero3", "fsdp2")
+
+    @property
+    def optimizer_shards(self) -> int:
+        """Devices over which Adam's moments, masters and gradients are divided."""
+        return 1 if self.engine in ("ddp", "lora") else self.devices

@@ -1,0 +1,40 @@
+"""`sfpo report`: a page of a run or a comparison, and its figures for papers."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from sfpo.errors import UsageError
+from sfpo.report.page import write_report
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run `sfpo report`; returns the exit code.
+
+    Raises:
+        UsageError: nothing to report, or a file that cannot be written.
+    """
+    parser = argparse.ArgumentParser(
+        prog="sfpo report",
+        description="Write one HTML file about a run of sfpo train or a comparison of sfpo compare: it needs no network "
+        "and can be sent as it is.",
+    )
+    parser.add_argument("folder", type=Path, help="the --output_dir of sfpo train or sfpo compare")
+    parser.add_argument("--output", type=Path, help="the file to write (default: report.html in the folder)")
+    parser.add_argument(
+        "--png", action="store_true", help="write the figures as PNG, too, into figures/ in the folder"
+    )
+    options = parser.parse_args(arguments)
+    print(f"Report   {write_report(options.folder, options.output)}")
+    if options.png:
+        print(f"Figures  {_write_figures(options.folder)}")
+    return 0
+
+
+def _write_figures(folder: Path) -> Path:
+    # A page needs no matplotlib.
+    try:
+        from sfpo.report.png import write_figures
+    except ModuleNotFoundError as error:
+        raise UsageError(f"--png needs {error.name}: pip install 'sfpo[trl]'") from error
+    return write_figures(folder)

@@ -1,0 +1,224 @@
+"""All that a page says, as plain data: what `page.js` lays out."""
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from sfpo.report import run_figures
+from sfpo.report.colors import Color
+from sfpo.report.comparison_figures import ComparisonFigures
+from sfpo.report.figure import Figure
+from sfpo.report.folder import Comparison, Run, Variant, column
+from sfpo.report.gate import what_happened
+from sfpo.report.headline import (
+    Card,
+    Table,
+    cards_of_comparison,
+    cards_of_run,
+    gate_tables_of_comparison,
+    tables_of_comparison,
+    tables_of_run,
+)
+from sfpo.report.run_figures import passes_of
+from sfpo.report.setup import Setup, setup_of_comparison, setup_of_run
+from sfpo.report.thinning import thinned
+from sfpo.training.run_files import Row
+
+# What keeps a page of many long runs at a few megabytes.
+_STEPS_PER_RUN = 400
+_STEPS_OF_ALL_RUNS = 8_000
+_CHARACTERS_OF_COMPLETIONS = 1_500_000
+_CHARACTERS_OF_A_TEXT = 6_000
+
+
+@dataclass(frozen=True)
+class Legend:
+    """How a variant's lines are drawn; `label` tells it from others of its method."""
+
+    name: str
+    method: str
+    label: str
+    color: Color
+    dash: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Completions:
+    """Rows of step, prompt, completion, answer and reward."""
+
+    note: str
+    rows: list[tuple[int | None, str, str, str, float | None]]
+
+
+@dataclass(frozen=True)
+class RunDetails:
+    """What is shown of the run that the reader has chosen."""
+
+    name: str
+    method: str
+    gate_sentence: str
+    gate: list[Figure]
+    passes_sentence: str
+    passes: list[Figure]
+    completions: Completions
+    configuration: str
+
+
+@dataclass(frozen=True)
+class Content:
+    """One report. Figures of all runs together stand beside those of each."""
+
+    kind: str
+    title: str
+    facts: list[str]
+    notes: list[str]
+    cards: list[Card]
+    tables: list[Table]
+    results: list[Figure]
+    training: list[Figure]
+    gate: list[Figure]
+    gate_tables: list[Table]
+    passes: list[Figure]
+    setup: Setup
+    runs: list[RunDetails]
+    legend: list[Legend] = field(default_factory=list)
+
+
+def content_of(shown: Run | Comparison) -> Content:
+    """Of a run or a comparison."""
+    return _of_run(shown) if isinstance(shown, Run) else _of_comparison(shown)
+
+
+def _of_run(run: Run) -> Content:
+    named = [str(run.settings[name]) for name in ("method", "task", "model") if name in run.settings]
+    facts = [f"seed {run.settings['seed']}"] if "seed" in run.settings else []
+    return Content(
+        kind="run",
+        title=" · ".join(named) or run.name,
+        facts=[run.name, *facts],
+        notes=run.notes + _thinning([run], _STEPS_PER_RUN),
+        cards=cards_of_run(run),
+        tables=tables_of_run(run),
+        results=run_figures.results(run),
+        training=run_figures.training(run, _STEPS_PER_RUN),
+        gate=[],
+        gate_tables=[],
+        passes=[],
+        setup=setup_of_run(run),
+        runs=[_details(run, _STEPS_PER_RUN, _CHARACTERS_OF_COMPLETIONS)],
+    )
+
+
+def _of_comparison(comparison: Comparison) -> Content:
+    runs = [run for variant in comparison.variants for run in variant.runs.values()]
+    most = max(40, min(_STEPS_PER_RUN, _STEPS_OF_ALL_RUNS // max(1, len(runs))))
+    figures = ComparisonFigures(comparison, most)
+    characters = _CHARACTERS_OF_COMPLETIONS // max(1, len(runs))
+    facts = [_count(len(comparison.variants), "variant"), _count(len(comparison.seeds), "seed")]
+    if comparison.held_out_problems:
+        facts.append(f"{comparison.held_out_problems:,} held-out problems")
+    return Content(
+        kind="comparison",
+        title=f"{comparison.task} · {comparison.model}",
+        facts=facts,
+        notes=comparison.notes + _thinning(runs, most),
+        cards=cards_of_comparison(comparison),
+        tables=tables_of_comparison(comparison, {name: color for name, (color, _) in figures.looks.items()}),
+        results=figures.results(),
+        training=figures.training(),
+        gate=figures.gate(),
+        gate_tables=gate_tables_of_comparison(comparison),
+        passes=figures.passes(),
+        setup=setup_of_comparison(comparison),
+        runs=[_details(run, most, characters) for run in runs],
+        legend=[
+            Legend(variant.name, variant.method, _label(variant, comparison), *figures.looks[variant.name])
+            for variant in comparison.variants
+        ],
+    )
+
+
+def as_data(content: Content) -> Any:
+    """For JSON: dataclasses as dictionaries, numbers to six digits, None for what is not finite."""
+    return _short(asdict(content))
+
+
+def _details(run: Run, most: int, characters: int) -> RunDetails:
+    return RunDetails(
+        name=run.name,
+        method=run.method,
+        gate_sentence=what_happened(run),
+        gate=run_figures.gate(run, most),
+        passes_sentence=_sentence_on_passes(run),
+        passes=run_figures.passes(run, most),
+        completions=_completions(run.completions, characters),
+        configuration=run.configuration,
+    )
+
+
+def _sentence_on_passes(run: Run) -> str:
+    count = passes_of(run)
+    if count == 0:
+        return "Nothing was recorded of this run's passes."
+    slow = ", the last of them the slow correction" if run_figures.is_slow(run, count - 1) else ""
+    passes = "One pass" if count == 1 else f"Up to {count} passes"
+    pass_0 = "Pass 0 stays at the policy that sampled: its ratio is 1, its KL 0, and nothing is clipped."
+    if run_figures.moves_in_pass_0(run):
+        pass_0 = "Pass 0 has several mini-batches; the later ones start away from the policy that sampled."
+    return f"{passes} over each batch of rollouts{slow}. {pass_0}"
+
+
+def _thinning(runs: list[Run], most: int) -> list[str]:
+    longest = max((len(run.steps) for run in runs), default=0)
+    return [f"Lines show {most:,} of up to {longest:,} logged steps, evenly spread."] if longest > most else []
+
+
+def _label(variant: Variant, comparison: Comparison) -> str:
+    if len(comparison.varied) == 1:
+        return next(iter(variant.settings.values()), variant.method)
+    return ", ".join(f"{name}={value}" for name, value in variant.settings.items()) or variant.method
+
+
+def _completions(rows: list[Row], characters: int) -> Completions:
+    """Evenly spread over the run, as many as fit into so many characters."""
+    if not rows:
+        return Completions("No completions were recorded.", [])
+    cells: list[tuple[int | None, str, str, str, float | None]] = [
+        (
+            row.get("step"),
+            _cut(row.get("prompt")),
+            _cut(row.get("completion")),
+            _cut(row.get("answer")),
+            column([row], "reward")[0],
+        )
+        for row in rows
+    ]
+    size = sum(len(prompt) + len(completion) + len(answer) for _, prompt, completion, answer, _ in cells)
+    shown = thinned(cells, min(len(cells), max(1, len(cells) * characters // max(1, size))))
+    if len(shown) == len(rows):
+        return Completions(f"All {len(rows):,} completions that the run recorded.", shown)
+    note = (
+        f"{len(shown):,} of the {len(rows):,} recorded completions, evenly spread; the rest are in completions.jsonl."
+    )
+    return Completions(note, shown)
+
+
+def _cut(text: Any) -> str:
+    text = "" if text is None else str(text)
+    left_out = len(text) - _CHARACTERS_OF_A_TEXT
+    return text if left_out <= 0 else f"{text[:_CHARACTERS_OF_A_TEXT]} … ({left_out:,} more characters)"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _short(value: Any) -> Any:
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return None
+        short = float(f"{value:.6g}")
+        return int(short) if short.is_integer() else short
+    if isinstance(value, dict):
+        return {name: _short(one) for name, one in value.items()}
+    return [_short(one) for one in value] if isinstance(value, list | tuple) else value

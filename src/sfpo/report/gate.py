@@ -1,0 +1,64 @@
+"""What the entropy gate of a run did, from its records."""
+
+from sfpo.report.folder import Run, column
+
+
+def has_gate(run: Run) -> bool:
+    """Whether a gate decided α, open or not."""
+    return any("sfpo/gate_closed" in row or "sfpo/z" in row for row in run.steps)
+
+
+def threshold(run: Run) -> tuple[float, bool]:
+    """τ, and whether the gate acts on both sides."""
+    tau = column([run.settings], "entropy_threshold")[0]
+    return 1.0 if tau is None else tau, run.settings.get("gate_sides", "two") == "two"
+
+
+def closed_steps(run: Run) -> list[int]:
+    """Steps whose α the gate set to 0."""
+    if not has_gate(run):
+        return []
+    return [row["step"] for row, alpha in zip(run.steps, column(run.steps, "sfpo/alpha"), strict=True) if alpha == 0.0]
+
+
+def closed_ranges(run: Run) -> list[tuple[float, float]]:
+    """The same as ranges of steps in the log, each widened by half a step."""
+    closed = set(closed_steps(run))
+    ranges: list[tuple[float, float]] = []
+    previous_closed = False
+    for row in run.steps:
+        step = row["step"]
+        if step in closed:
+            start = ranges.pop()[0] if previous_closed else step - 0.5
+            ranges.append((start, step + 0.5))
+        previous_closed = step in closed
+    return ranges
+
+
+def what_happened(run: Run) -> str:
+    """One or two sentences for a reader."""
+    alphas = [alpha for alpha in column(run.steps, "sfpo/alpha") if alpha is not None]
+    if not alphas:
+        return "This run recorded no α."
+    count, opened = len(run.steps), max(alphas)
+    if not has_gate(run):
+        if opened == 0.0:
+            return "Plain GRPO: α is 0 by configuration in every step, and there is no gate."
+        return f"No gate acted: α was {opened:g} in all {count:,} steps."
+    closed = closed_steps(run)
+    tau, two_sided = threshold(run)
+    if not closed:
+        if not any("sfpo/z" in row for row in run.steps):
+            return f"The gate's window was never full in {count:,} steps: α stayed {opened:g}."
+        band = f"the band of ±{tau:g}" if two_sided else f"what τ = {tau:g} allows"
+        return f"The gate stayed open: Z never left {band}, and α was {opened:g} in all {count:,} steps."
+    first = next(row for row in run.steps if row["step"] == closed[0])
+    z = column([first], "sfpo/z")[0]
+    at = f"at step {closed[0]:,}" + ("" if z is None else f", where Z was {z:.2f}".replace("-", "−"))
+    ranges = [_spell(low + 0.5, high - 0.5) for low, high in closed_ranges(run)]
+    shown = ", ".join(ranges[:8]) + (f" and {len(ranges) - 8} more ranges" if len(ranges) > 8 else "")
+    return f"α went to 0 {at}. Plain GRPO in {len(closed):,} of {count:,} steps: {shown}."
+
+
+def _spell(first: float, last: float) -> str:
+    return f"{first:.0f}" if first == last else f"{first:.0f}–{last:.0f}"

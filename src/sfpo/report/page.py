@@ -1,0 +1,81 @@
+"""The report as one HTML file that asks the network for nothing.
+
+What models wrote is untrusted. It is only ever data: JSON without a "<", which `page.js` puts on the page as text. The
+page's policy lets no script run but those written here, by their hashes, and lets nothing be fetched.
+"""
+
+import base64
+import hashlib
+import html
+import json
+from importlib.resources import files
+from pathlib import Path
+
+from sfpo import __version__
+from sfpo.errors import UsageError
+from sfpo.report.content import Content, as_data, content_of
+from sfpo.report.folder import read_folder
+
+_SOURCES = files("sfpo.report")
+# In this order: each uses those before it.
+_SCRIPTS = ("vendor/d3.min.js", "vendor/plot.umd.min.js", "charts.js", "page.js")
+_LICENSES = ("vendor/d3.LICENSE", "vendor/plot.LICENSE")
+
+
+def write_report(folder: Path, output: Path | None = None) -> Path:
+    """Write the report of the run or comparison in `folder`, by default as its `report.html`; returns where it is.
+
+    Raises:
+        UsageError: there is nothing to report, or the file cannot be written.
+    """
+    page = render(content_of(read_folder(folder)))
+    path = folder / "report.html" if output is None else output
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}") from error
+    return path
+
+
+def render(content: Content) -> str:
+    """The whole file."""
+    scripts = [_read(name) for name in _SCRIPTS]
+    hashes = " ".join(f"'sha256-{_sha256(script)}'" for script in scripts)
+    policy = (
+        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
+        "form-action 'none'"
+    )
+    # Not a byte beyond ASCII, so nothing depends on how the file is decoded.
+    data = json.dumps(as_data(content), allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    licenses = "\n".join(_read(name) for name in _LICENSES)
+    return "\n".join(
+        [
+            "<!doctype html>",
+            '<html lang="en">',
+            "<head>",
+            '<meta charset="utf-8">',
+            f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            f'<meta name="generator" content="sfpo {__version__}">',
+            '<link rel="icon" href="data:,">',
+            f"<title>{html.escape(content.title)} · sfpo</title>",
+            f"<style>{_read('page.css')}</style>",
+            "</head>",
+            "<body>",
+            "<noscript>This page draws itself with the scripts that it holds: allow them to run.</noscript>",
+            f'<script type="application/json" id="content">{data}</script>',
+            f"<!-- Of the two libraries in this file:\n{licenses}-->",
+            *[f"<script>{script}</script>" for script in scripts],
+            "</body>",
+            "</html>",
+            "",
+        ]
+    )
+
+
+def _read(name: str) -> str:
+    return _SOURCES.joinpath(name).read_text(encoding="utf-8")
+
+
+def _sha256(script: str) -> str:
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

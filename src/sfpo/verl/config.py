@@ -1,0 +1,85 @@
+"""SFPO's settings in verl's configuration, under `trainer.v1.sfpo`, and what they cannot be combined with."""
+
+from dataclasses import fields
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from sfpo.errors import UsageError
+from sfpo.settings import SlowFastSettings
+
+KEY = "trainer.v1.sfpo"
+
+_WHY_NOT_ON = {
+    "fsdp": "FSDP1, whose flattened weights it was never tested on",
+    "megatron": "Megatron, whose distributed optimizer steps from fp32 masters of its own and would undo the reposition",
+}
+
+
+def read_settings(config: Any) -> SlowFastSettings:
+    """The settings of a verl configuration; those not given have the defaults of `SlowFastSettings`.
+
+    Raises:
+        UsageError: an unknown setting, or a value of the wrong type or out of its range.
+    """
+    settings = OmegaConf.structured(SlowFastSettings)
+    known = [f.name for f in fields(SlowFastSettings)]
+    given = config.trainer.v1.get("sfpo", {})
+    if not isinstance(given, DictConfig | dict):
+        raise UsageError(f"{KEY} is {given!r} and should hold the settings {', '.join(known)}")
+    for name, value in given.items():
+        if name not in known:
+            raise UsageError(f"{KEY} has no setting {name!r}: it has {', '.join(known)}")
+        try:
+            settings[name] = value
+        except OmegaConfBaseException as error:
+            raise UsageError(f"{KEY}.{name}: {str(error).splitlines()[0]}") from None
+    checked: SlowFastSettings = OmegaConf.to_object(settings)
+    try:
+        checked.check_slow_fast()
+    except ValueError as error:
+        raise UsageError(f"{KEY}: {error}") from None
+    return checked
+
+
+def refuse_what_is_wrong(config: Any, settings: SlowFastSettings) -> None:
+    """Refuse the rest of a verl configuration where SFPO would be wrong, or is not known to be right.
+
+    Raises:
+        UsageError: what is wrong, and what to set instead.
+    """
+    actor = config.actor_rollout_ref.actor
+    if actor.strategy != "fsdp2":
+        engine = _WHY_NOT_ON.get(
+            actor.strategy, f"{actor.strategy}, of which it does not know where the weights are kept"
+        )
+        raise UsageError(
+            f"SFPO does not run on {engine}: set actor_rollout_ref.actor.strategy=fsdp2 (under verl's own model_engine=dp)"
+        )
+    if actor.fsdp_config.offload_policy:
+        raise UsageError(
+            "SFPO was never tested with actor_rollout_ref.actor.fsdp_config.offload_policy=True: set it to False, and "
+            "actor_rollout_ref.actor.fsdp_config.param_offload and optimizer_offload to True to save memory"
+        )
+    if actor.ppo_epochs != 1:
+        raise UsageError(
+            f"actor_rollout_ref.actor.ppo_epochs={actor.ppo_epochs} would multiply SFPO's {settings.inner_steps + 1} "
+            f"passes: leave it at 1 and set {KEY}.inner_steps"
+        )
+    if config.algorithm.adv_estimator == "remax":
+        raise UsageError(
+            "algorithm.adv_estimator=remax needs the reward of a greedy rollout, which verl's trainers with "
+            "trainer.use_v1=True, the synchronous one too, do not sample: set it to rloo, grpo or reinforce_plus_plus"
+        )
+    correction = config.algorithm.get("rollout_correction") or {}
+    if correction.get("bypass_mode", False) and settings.gate != "off":
+        raise UsageError(
+            "algorithm.rollout_correction.bypass_mode=True leaves out the policy's entropy, which SFPO's gate decides "
+            f"from: set it to False, or {KEY}.gate=off"
+        )
+    if "async_training" in config or not config.actor_rollout_ref.get("hybrid_engine", True):
+        raise UsageError(
+            "SFPO needs rollouts from the policy that it updates, so it has no asynchronous form: start "
+            "verl.trainer.main_ppo with actor_rollout_ref.hybrid_engine=True and without async_training"
+        )

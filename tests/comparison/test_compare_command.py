@@ -1,0 +1,196 @@
+"""`sfpo compare` as a user types it, on the embedded model."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from sfpo.cli import main
+
+SMALL = [
+    "--max_steps", "4", "--per_device_train_batch_size", "16", "--eval_problems", "16", "--train_problems", "64",
+    "--max_completion_length", "12", "--learning_rate", "1e-3", "--eval_every", "2",
+]  # fmt: skip
+
+
+def compare(capsys, *arguments):
+    code = main(["compare", *[str(argument) for argument in arguments]])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def rows(path):
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("comparison") / "c"
+    arguments = [
+        *SMALL,
+        "--methods",
+        "grpo,sfpo",
+        "--seeds",
+        "2",
+        "--sweep",
+        "inner_steps=1,3",
+        "--output_dir",
+        folder,
+    ]
+    assert main(["compare", *map(str, arguments)]) == 0
+    return folder, arguments
+
+
+def test_every_run_is_recorded_and_summarised(compared):
+    folder, _ = compared
+    names = {"grpo", "sfpo,inner_steps=1", "sfpo,inner_steps=3"}
+    evaluations = rows(folder / "evaluations.csv")
+    assert {(row["variant"], row["seed"], row["step"]) for row in evaluations} == {
+        (name, seed, step) for name in names for seed in "01" for step in "024"
+    }
+    assert {row["rollouts"] for row in evaluations if row["step"] == "4"} == {"64"}
+    start = {row["accuracy"] for row in evaluations if row["step"] == "0"}
+    assert len(start) == 1  # all begin as the same model
+    steps = rows(folder / "steps.csv")
+    assert len(steps) == 3 * 2 * 4
+    first = {(row["variant"], row["seed"]): row["reward"] for row in steps if row["step"] == "1"}
+    for seed in "01":  # the same problems and the same random numbers for all methods
+        assert len({first[name, seed] for name in names}) == 1
+    assert float(next(row["seconds"] for row in evaluations if row["step"] == "4")) > 0
+
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["variants"].keys() == names
+    assert summary["held_out_problems"] == 16
+    sfpo = summary["variants"]["sfpo,inner_steps=3"]
+    assert sfpo["baseline"] == "grpo"
+    assert sfpo["seeds_done"] == [0, 1]
+    assert sfpo["curve"]["rollouts"] == [0, 32, 64]
+    assert sfpo["target_accuracy"] == summary["variants"]["grpo"]["best_accuracy"]["value"]
+    assert (folder / "report.html").is_file()
+    tables = (folder / "summary.md").read_text()
+    assert "rollout reduction" in tables
+    assert "| sfpo,inner_steps=3 |" in tables
+    assert not list(folder.glob("runs/*/*/checkpoint-*"))
+
+
+def test_the_summary_follows_from_the_raw_records_alone(compared, tmp_path):
+    from sfpo.comparison.summary import write_summary
+
+    folder, _ = compared
+    for name in ("comparison.json", "evaluations.csv"):
+        shutil.copy(folder / name, tmp_path)
+    write_summary(tmp_path)
+    assert (tmp_path / "summary.json").read_text() == (folder / "summary.json").read_text()
+    assert (tmp_path / "summary.md").read_text() == (folder / "summary.md").read_text()
+
+
+def test_a_finished_comparison_is_not_run_again_and_can_be_extended(compared, tmp_path, capsys):
+    folder, arguments = compared
+    copy = tmp_path / "c"
+    shutil.copytree(folder, copy)
+    before = {path: path.stat().st_mtime_ns for path in copy.glob("runs/*/*/metrics.jsonl")}
+    arguments = [*SMALL, "--methods", "multi_epoch", "--seeds", "0,1", "--output_dir", copy]
+    code, out, _ = compare(capsys, *arguments)
+    assert code == 0
+    assert "2 runs" in out
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    summary = json.loads((copy / "summary.json").read_text())
+    assert summary["variants"].keys() == {"grpo", "sfpo,inner_steps=1", "sfpo,inner_steps=3", "multi_epoch"}
+    assert summary["variants"]["multi_epoch"]["target_accuracy"] == summary["variants"]["grpo"]["target_accuracy"]
+    code, _, err = compare(capsys, *arguments, "--temperature", "0.5")
+    assert code == 2
+    assert "choose another --output_dir" in err
+
+
+def test_a_failed_run_is_reported_and_leaves_the_others_alone(tmp_path, capsys):
+    folder = tmp_path / "c"
+    arguments = ["--methods", "grpo", "--seeds", "1", "--sweep", "loss_type=grpo,nonsense", "--output_dir", folder]
+    code, out, _ = compare(capsys, *SMALL, *arguments)
+    assert code == 1
+    assert "grpo,loss_type=nonsense, seed 0 failed" in out
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["variants"]["grpo,loss_type=grpo"]["seeds_done"] == [0]
+    failed = summary["variants"]["grpo,loss_type=nonsense"]
+    assert failed["seeds_done"] == []
+    assert "nonsense" in failed["failed"][0]["error"]
+    assert "Failed runs" in (folder / "summary.md").read_text()
+
+
+def test_a_killed_comparison_takes_its_runs_along_and_continues(tmp_path):
+    folder = tmp_path / "c"
+    arguments = [*SMALL, "--save_steps", "1", "--methods", "grpo", "--seeds", "1", "--output_dir", str(folder)]
+    arguments[1] = "400"
+    command = [sys.executable, "-m", "sfpo.cli", "compare", *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    run = folder / "runs" / "grpo" / "seed-0"
+    deadline = time.monotonic() + 120
+    while not list(run.glob("checkpoint-*/trainer_state.json")):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.1)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    metrics = run / "metrics.jsonl"
+    size = -1
+    while size != metrics.stat().st_size:  # the run notices soon that its parent is gone
+        size = metrics.stat().st_size
+        assert time.monotonic() < deadline
+        time.sleep(2)
+    assert len([row for row in metrics.read_text().splitlines() if '"train"' in row]) < 400
+
+    shorter = [*arguments, "--dry_run"]
+    assert main(["compare", *shorter]) == 0
+    trained = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    log = run / "train.log"
+    while "Continuing from" not in log.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    trained.kill()
+    trained.wait()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--methods", "ppo"], "unknown method 'ppo'"),
+        (["--methods", "sfpo:alfa=1"], "cannot vary 'alfa'"),
+        (["--seeds", "many"], "--seeds takes how many"),
+        (["--seeds", "0"], "at least one seed"),
+        (["--sweep", "innersteps=1"], "cannot vary 'innersteps'"),
+        (["--sweep", "inner_steps="], "names no value"),
+        (["--sweep", "inner_steps=0,1"], "inner_steps"),
+        (["--seed", "3"], "--seed is set by sfpo compare"),
+        (["--no_such_option", "3"], "no_such_option"),
+        (["--jobs", "0"], "--jobs must be at least 1"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_before_anything_runs(arguments, said, tmp_path, capsys):
+    folder = tmp_path / "c"
+    code, _, err = compare(capsys, *SMALL, "--output_dir", folder, *arguments)
+    assert code == 2
+    assert said in err
+    assert len(err.strip().splitlines()) == 1
+    assert not folder.exists()
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path, capsys):
+    (tmp_path / "thesis.txt").write_text("dear")
+    code, _, err = compare(capsys, *SMALL, "--output_dir", tmp_path)
+    assert code == 2
+    assert "holds something else" in err
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_dry_run_lists_the_runs(tmp_path, capsys):
+    code, out, _ = compare(capsys, *SMALL, "--methods", "grpo,sfpo", "--output_dir", tmp_path / "c", "--dry_run")
+    assert code == 0
+    assert out.count("sfpo train ") == 6
+    assert "held-out problems tell accuracies apart only roughly" in out
+    assert not (tmp_path / "c").exists()

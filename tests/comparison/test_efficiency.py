@@ -1,0 +1,99 @@
+"""The definitions of the comparison, on curves whose answers are known by hand."""
+
+import math
+
+import numpy as np
+import pytest
+
+from sfpo.comparison.efficiency import (
+    Runs,
+    band,
+    best,
+    best_interval,
+    first_reached,
+    mean_interval,
+    reduction,
+    smoothed,
+)
+
+
+def runs(*accuracy, per_evaluation=100.0, seconds=2.0):
+    accuracy = np.array(accuracy, dtype=float)
+    index = np.broadcast_to(np.arange(accuracy.shape[1]), accuracy.shape)
+    return Runs(index * per_evaluation, index * seconds, accuracy)
+
+
+def test_a_curve_is_averaged_with_its_neighbours_and_less_at_its_ends():
+    assert smoothed(np.array([0.0, 0.3, 0.6, 0.9])) == pytest.approx([0.15, 0.3, 0.6, 0.75])
+
+
+def test_the_target_is_met_between_two_evaluations():
+    amount = np.array([0.0, 100.0, 200.0])
+    assert first_reached(amount, np.array([0.0, 0.4, 0.8]), 0.6) == pytest.approx(150.0)
+    assert first_reached(amount, np.array([0.7, 0.4, 0.8]), 0.6) == 0.0
+    assert first_reached(amount, np.array([0.0, 0.4, 0.5]), 0.6) == math.inf
+
+
+def test_the_reduction_is_to_the_maximum_of_the_seed_mean_not_the_mean_of_maxima():
+    baseline = runs([0.0, 0.6, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.6, 0.6])
+    assert best(baseline) == pytest.approx(0.3)  # the mean curve's last evaluations
+    quick = runs([0.0, 0.6, 0.6, 0.6, 0.6], [0.0, 0.6, 0.6, 0.6, 0.6])
+    measured = reduction(quick, baseline, "rollouts")
+    # The mean curve is smoothed to [0, .3, ...]: 0.3 is there from the start.
+    assert measured.needed.value == pytest.approx(0.0)
+    assert measured.reduction.value == math.inf
+
+
+def test_twice_as_fast_is_a_reduction_of_two_in_rollouts_and_seconds():
+    slow = runs(*[[0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]] * 3)
+    fast = runs(*[[0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.0, 1.0, 1.0]] * 3, seconds=4.0)
+    by_rollouts = reduction(fast, slow, "rollouts")
+    # GRPO's best is the last smoothed value, 0.75, at rollout 800; the fast curve is there at 375.
+    assert by_rollouts.needed.value == pytest.approx(375.0)
+    assert by_rollouts.reduction.value == pytest.approx(800 / 375)
+    assert by_rollouts.reduction.low == by_rollouts.reduction.high == by_rollouts.reduction.value
+    assert reduction(fast, slow, "seconds").reduction.value == pytest.approx(16 / 15)
+    assert reduction(slow, slow, "rollouts").reduction.value == 1.0
+
+
+def test_never_reached_is_a_value_and_its_share_of_the_draws_is_told():
+    baseline = runs([0.0, 0.5, 0.5, 0.5], [0.0, 0.5, 0.5, 0.5], [0.0, 0.5, 0.5, 0.5])
+    worse = runs([0.0, 0.1, 0.1, 0.1], [0.0, 0.1, 0.1, 0.1], [0.0, 0.1, 0.1, 0.1])
+    measured = reduction(worse, baseline, "rollouts")
+    assert (measured.needed.value, measured.reduction.value, measured.never_reached) == (math.inf, 0.0, 1.0)
+    # One seed of three gets there: draws without enough of it do not.
+    mixed = runs([0.0, 1.5, 1.5, 1.5], [0.0, 0.1, 0.1, 0.1], [0.0, 0.1, 0.1, 0.1])
+    measured = reduction(mixed, baseline, "rollouts")
+    assert measured.reduction.value > 0.0
+    assert measured.never_reached == pytest.approx((2 / 3) ** 3, abs=0.03)
+    assert measured.reduction.low == 0.0
+    assert measured.needed.high == math.inf
+
+
+def test_intervals_are_those_of_the_mean_over_seeds():
+    values = np.random.default_rng(1).normal(0.5, 0.1, size=40)
+    interval = mean_interval(values)
+    error = 1.96 * values.std() / math.sqrt(40)
+    assert interval.value == pytest.approx(values.mean())
+    assert interval.low == pytest.approx(values.mean() - error, abs=0.005)
+    assert interval.high == pytest.approx(values.mean() + error, abs=0.005)
+    low, high = band(values[:, None])
+    assert (low[0], high[0]) == pytest.approx((interval.low, interval.high), abs=1e-3)
+
+
+def test_one_seed_has_no_interval():
+    one = runs([0.0, 0.2, 0.4])
+    assert best_interval(one).low is None
+    assert reduction(one, one, "rollouts").reduction.high is None
+    low, high = band(one.accuracy)
+    assert list(low) == list(high) == [0.0, 0.2, 0.4]
+
+
+def test_seeds_are_drawn_together_so_that_a_shared_difficulty_cancels():
+    # Both methods are equally slow on a hard seed: their ratio is the same for every draw of seeds.
+    steps = np.arange(9) / 10
+    baseline = runs(steps, steps * 0.5, steps * 0.8)
+    twice = runs(*(np.minimum(2 * row, row[-1] * 1.2) for row in baseline.accuracy))
+    interval = reduction(twice, baseline, "rollouts").reduction
+    assert interval.low == pytest.approx(interval.value, rel=1e-6)
+    assert interval.high == pytest.approx(interval.value, rel=1e-6)

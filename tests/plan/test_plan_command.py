@@ -1,0 +1,109 @@
+"""`sfpo plan` as a user types it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sfpo.cli import main
+
+ROOT = Path(__file__).parents[2]
+DEMO = ROOT / "results" / "demo"
+
+
+def plan(capsys, *arguments):
+    code = main(["plan", *map(str, arguments)])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def as_json(capsys, *arguments):
+    code, out, err = plan(capsys, *arguments, "--json")
+    assert code == 0, err
+    return json.loads(out)
+
+
+def test_no_argument_plans_the_demo(capsys):
+    code, out, _ = plan(capsys)
+    assert code == 0
+    for said in ("856,704 weights", "θ_0", "SFPO / GRPO", "breaks even"):
+        assert said in out
+
+
+def test_it_needs_neither_torch_nor_transformers():
+    code = "import sys; from sfpo.cli import main; main(['plan']); print({'torch', 'transformers'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().endswith("set()")
+
+
+def test_flags_win_over_a_recipe_and_a_recipe_over_a_run(capsys, tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("model: embedded\nper_device_train_batch_size: 32\ninner_steps: 5\nlearning_rate: 1.0e-6\n")
+    made = as_json(capsys, "--from", DEMO / "sfpo", "--config", recipe, "--inner_steps", 7)
+    assert made["workload"]["micro_batch"] == 32
+    assert made["workload"]["inner_steps"] == 7
+    assert made["workload"]["completion_length"] > 10  # the run's
+
+
+def test_a_calibrated_plan_checks_other_runs(capsys):
+    made = as_json(capsys, "--from", DEMO / "sfpo", "--check", DEMO / "grpo", DEMO / "multi_epoch")
+    assert [round(c["passes"]) for c in made["checks"]] == [1, 4]
+    assert all(abs(c["error"]) < 0.25 for c in made["checks"])
+
+
+def test_the_best_k_is_the_one_with_the_largest_time_reduction(capsys):
+    arguments = ("--model", "Qwen/Qwen2.5-Math-7B", "--devices", 8, "--engine", "fsdp2")
+    made = as_json(capsys, *arguments, "--rollout_reduction", "1=1.8", "3=3.5", "11=4")
+    times = [row["time"] for row in made["wall_clock"]]
+    assert times == sorted(times, reverse=True)
+    assert made["best_inner_steps"] == made["wall_clock"][0]["inner_steps"]
+    assert made["fits"]
+
+
+def test_a_recipe_with_a_word_for_a_number_is_refused(capsys, tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("inner_steps: three\n")
+    code, _, err = plan(capsys, "--config", recipe)
+    assert (code, err) == (2, "sfpo plan: inner_steps should be a number, got 'three'\n")
+
+
+def test_what_does_not_fit_is_said(capsys):
+    _, out, _ = plan(capsys, "--model", "Qwen/Qwen2.5-Math-7B", "--hardware", "rtx4090-24gb")
+    assert "Does not fit" in out
+
+
+def test_the_papers_relation_is_printed(capsys):
+    code, out, _ = plan(capsys, "--paper")
+    assert code == 0
+    for said in ("4.19×", "-45%", "-23%"):
+        assert said in out
+
+
+def test_a_recipe_on_several_devices_is_planned_with_trls_own_passes(capsys):
+    recipe = ROOT / "recipes" / "trl" / "ds-qwen-7b-dapo-math.yaml"
+    one, eight = (as_json(capsys, "--config", recipe, "--devices", d, "--engine", "zero3") for d in (1, 8))
+    assert (one["workload"]["compact"], eight["workload"]["compact"]) == (True, False)
+    assert eight["seconds"]["scoring"] > 0
+    assert eight["seconds"]["a_pass"] > 1.5 * one["seconds"]["a_pass"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--hardware", "h900"], "unknown hardware 'h900'"),
+        (["--config", "nowhere.yaml"], "no configuration file nowhere.yaml"),
+        (["--model", "model.gguf"], "no file model.gguf"),
+        (["--from", "nowhere"], "no folder of sfpo train"),
+        (["--learning_rate", "1"], "unrecognized arguments"),
+        (["--rollout_reduction", "x"], "K=REDUCTION"),
+        (["--bf16", "maybe"], "true or false"),
+    ],
+)
+def test_a_mistake_is_answered_by_one_line(capsys, arguments, said):
+    code, out, err = plan(capsys, *arguments)
+    assert code == 2
+    assert not out
+    assert said in err
+    assert len(err.splitlines()) == 1

@@ -1,0 +1,16 @@
+import shutil
+
+import pytest
+from folders import HOSTILE, write_comparison
+
+
+@pytest.fixture(scope="session")
+def kept_comparison(tmp_path_factory):
+    """Not to be written to: its intervals take a while."""
+    return write_comparison(tmp_path_factory.mktemp("comparison") / "c", text=HOSTILE)
+
+
+@pytest.fixture
+def comparison(kept_comparison, tmp_path):
+    """A comparison whose texts are hostile."""
+    return shutil.copytree(kept_comparison, tmp_path / "c")
