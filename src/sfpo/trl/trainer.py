@@ -104,6 +104,8 @@ class SlowFastMixin(_HostTrainer):
 
     def _decide_compaction(self) -> None:
         args = self.args
+        # Several processes must make the same forwards for the collectives of DDP and FSDP2 to meet; how many the compact
+        # passes make depends on a process's own completions. DeepSpeed's engine hooks each forward.
         compact = (
             args.compact_passes
             and self.accelerator.distributed_type == DistributedType.NO
