@@ -36,6 +36,13 @@ def test_two_processes_equal_one_on_the_whole_batch(both, alone, engine):
 
 
 @pytest.mark.parametrize("engine", ["ddp", "fsdp2"])
+def test_lora_on_two_processes_equals_one(both, train_alone, engine):
+    result = both[f"{engine}_lora"][0]
+    for name, weight in train_alone("ddp_lora")["weights"].items():
+        torch.testing.assert_close(result["weights"][name], weight, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("engine", ["ddp", "fsdp2"])
 def test_alpha_is_decided_once_for_all_ranks(both, engine):
     first, second = both[engine]
     alphas = history(first, "sfpo/alpha")
