@@ -47,13 +47,15 @@ class SlowFastSettings:
     )
 
     def check_slow_fast(self) -> None:
-        """Read the word "none", and refuse what is out of range.
+        """Read the words "none" and "off" as they are meant, and refuse what is out of range.
 
         Raises:
             ValueError: a setting outside its range.
         """
         if isinstance(self.snapshot_device, str) and self.snapshot_device.lower() == "none":
             self.snapshot_device = None
+        if str(self.gate) == "False":  # what YAML makes of a bare off
+            self.gate = "off"
         if self.inner_steps < 1:
             raise ValueError(f"inner_steps (K) must be at least 1, got {self.inner_steps}")
         if self.gate not in ("exit", "reversible", "off"):

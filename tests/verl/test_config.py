@@ -2,6 +2,7 @@
 
 import pytest
 from hydra import compose, initialize_config_module
+from omegaconf import OmegaConf
 from verl.trainer.ppo.v1 import get_trainer_cls
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 
@@ -61,6 +62,11 @@ def test_wrong_settings_are_refused_in_one_line(override, message):
         read_settings(composed(f"+trainer.v1.sfpo.{override}"))
     assert "trainer.v1.sfpo" in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+def test_off_in_a_yaml_file_is_off():
+    config = OmegaConf.create({"trainer": {"v1": {"sfpo": {"gate": False}}}})
+    assert read_settings(config).make_gate() is None
 
 
 def test_a_whole_section_that_is_not_a_section_is_refused():

@@ -38,10 +38,10 @@ class SlowFastTrainingWorker(TrainingWorker):
     def train_mini_batch(self, data: Any) -> Any:
         """Make one SFPO step on a batch of rollouts (a `TensorDict`, the rows of this data-parallel rank)."""
         settings = tu.pop(data, "sfpo")
-        own_offload = not tu.pop(data, "disable_auto_offload", default=False)
+        loaded_by_caller = tu.pop(data, "disable_auto_offload", default=False)
         # Weights and optimizer stay on the device from the first pass to the last.
         tu.assign_non_tensor(data, disable_auto_offload=True)
-        with self.engine.train_mode(disable_auto_offload=not own_offload):
+        with self.engine.train_mode(disable_auto_offload=loaded_by_caller):
             slow_fast = SlowFast(self.engine.module.parameters(), **settings)
             with slow_fast.trajectory(lambda: self._fast_pass(data)):
                 output = super().train_mini_batch(data.copy())
@@ -76,7 +76,7 @@ def refuse_dropout(module: nn.Module) -> None:
     for name, part in module.named_modules():
         # Attention drops in a function, by a number that its module keeps.
         rate = part.p if isinstance(part, nn.Dropout) else getattr(part, "attention_dropout", 0.0)
-        if isinstance(rate, float) and rate > 0:
+        if isinstance(rate, int | float) and rate > 0:
             raise UsageError(
                 f"{name} has dropout {rate}, and SFPO's passes must share one objective: set the model's dropout to 0 "
                 "in actor_rollout_ref.model.override_config"
