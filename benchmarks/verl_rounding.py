@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import sys
 import tempfile
 from itertools import product
@@ -25,12 +24,12 @@ os.environ.update(VERL_PLATFORM="cpu", VERL_ENGINE_DEVICE="cuda", VERL_USE_EXTER
 sys.path.insert(0, str(SUPPORT))
 
 import torch  # noqa: E402
-from cpu_platform import join_process_group  # noqa: E402
 from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM  # noqa: E402
 from verl.workers.engine_workers import TrainingWorker  # noqa: E402
 from worker_runs import (  # noqa: E402
     ALPHA,
     as_the_core_writes_it,
+    join,
     make_batch,
     make_worker,
     set_loss,
@@ -53,19 +52,14 @@ WRITTEN = {"as the core": as_the_core_writes_it, "the other way": the_other_way}
 
 
 def main() -> None:
-    torch.set_num_threads(1)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), RANK="0", WORLD_SIZE="1")
-    join_process_group()
     with tempfile.TemporaryDirectory() as folder:
+        join(0, 1, folder)
         save_model(folder)
         cells = [
             measure(folder, dtype, packed, seed, written)
             for dtype, packed, written, seed in product(("fp32", "bf16"), (False, True), WRITTEN, SEEDS)
         ]
-    torch.distributed.destroy_process_group()
+        torch.distributed.destroy_process_group()
     path = ROOT / "results" / "verl" / "rounding.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(cells, indent=1) + "\n")

@@ -13,7 +13,8 @@ def join_process_group() -> None:
     """Meet the other ranks. verl would ask for the CPU's backend twice, which torch refuses."""
     if not torch.distributed.is_initialized():
         rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-        torch.distributed.init_process_group("gloo", rank=rank, world_size=world_size)
+        where = os.environ.get("DIST_INIT_METHOD")  # verl's own
+        torch.distributed.init_process_group("gloo", init_method=where, rank=rank, world_size=world_size)
 
 
 def _nothing(*arguments, **keywords):

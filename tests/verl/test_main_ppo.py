@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
@@ -57,8 +58,9 @@ def folder(tmp_path_factory):
     return folder
 
 
-def start(folder, name, workers, *overrides):
-    """A run of its own process group; metrics go to `<name>.jsonl`, everything printed to `<name>.log`."""
+@contextmanager
+def started(folder, name, workers, *overrides):
+    """A run, killed at the end of the block; metrics go to `<name>.jsonl`, everything printed to `<name>.log`."""
     command = f"""
         {sys.executable} -m verl.trainer.main_ppo trainer.v1.trainer_mode=sfpo
         algorithm.adv_estimator=grpo actor_rollout_ref.actor.strategy=fsdp2 trainer.device=cpu
@@ -92,7 +94,7 @@ def start(folder, name, workers, *overrides):
         "OMP_NUM_THREADS": "1",
     }
     with open(folder / f"{name}.log", "wb") as log:
-        return subprocess.Popen(
+        run = subprocess.Popen(
             [*command.split(), *overrides],
             env=environment,
             cwd=folder,
@@ -100,11 +102,17 @@ def start(folder, name, workers, *overrides):
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+    try:
+        yield run
+    finally:
+        if run.poll() is None:
+            os.killpg(run.pid, signal.SIGKILL)
+            run.wait()
 
 
 def finish(folder, name, workers, *overrides):
     """Run to the end; the metrics, step by step."""
-    with start(folder, name, workers, *overrides) as run:
+    with started(folder, name, workers, *overrides) as run:
         assert run.wait() == 0, (folder / f"{name}.log").read_text()[-5000:]
     return metrics(folder, name)
 
@@ -154,21 +162,18 @@ def test_two_workers(folder):
 def test_killed_and_resumed(folder):
     checkpoints = folder / "1-workers"
     latest = checkpoints / "latest_checkpointed_iteration.txt"
-    run = start(folder, "killed", 1)
-    while not (latest.exists() and latest.read_text() == "2"):
-        assert run.poll() is None, (folder / "killed.log").read_text()[-5000:]
-        time.sleep(0.2)
-    os.killpg(run.pid, signal.SIGKILL)
-    run.wait()
-    before = metrics(folder, "killed")
-    steps = finish(folder, "resumed", 1)
-    assert sorted(steps) == [3]
-    check(steps[3])
-    assert steps[3]["sfpo/entropy"] == pytest.approx(steps[3]["actor/entropy"], rel=1e-5)
-    # Three values fill the window only if the first two came back.
-    assert "sfpo/z" in steps[3]
-    assert gate_state(checkpoints, 3)["entropies"] == [
-        *gate_state(checkpoints, 2)["entropies"],
-        steps[3]["sfpo/entropy"],
-    ]
-    assert gate_state(checkpoints, 2)["entropies"][0] == before[1]["sfpo/entropy"]
+    with started(folder, "killed", 1, "trainer.total_training_steps=100", "trainer.save_freq=2") as run:
+        while not (latest.exists() and latest.read_text()):
+            assert run.poll() is None, (folder / "killed.log").read_text()[-5000:]
+            time.sleep(0.2)
+    last = int(latest.read_text())
+    before = gate_state(checkpoints, last)["entropies"]
+    assert before[0] == metrics(folder, "killed")[max(1, last - WINDOW + 1)]["sfpo/entropy"]
+    steps = finish(folder, "resumed", 1, f"trainer.total_training_steps={last + 1}")
+    assert sorted(steps) == [last + 1]
+    step = steps[last + 1]
+    check(step)
+    assert step["sfpo/entropy"] == pytest.approx(step["actor/entropy"], rel=1e-5)
+    # Three values fill the window only if the earlier ones came back.
+    assert "sfpo/z" in step
+    assert gate_state(checkpoints, last + 1)["entropies"] == [*before, step["sfpo/entropy"]][-WINDOW:]

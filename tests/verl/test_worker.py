@@ -1,7 +1,5 @@
 """The worker's update against verl's own passes with the reposition by hand, on one and two gloo processes (FSDP2)."""
 
-import socket
-
 import pytest
 import torch
 from torch import nn
@@ -17,11 +15,7 @@ SAME_AS_BY_HAND = ["fp32", "bf16", "bf16_packed", "dr_grpo", "lora", "hybrid_sha
 def ranks(request, tiny_model, tmp_path_factory):
     """What each rank found."""
     folder = tmp_path_factory.mktemp("worker")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    arguments = (request.param, port, tiny_model, str(folder))
-    torch.multiprocessing.spawn(run_all, args=arguments, nprocs=request.param)
+    torch.multiprocessing.spawn(run_all, args=(request.param, tiny_model, str(folder)), nprocs=request.param)
     return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(request.param)]
 
 

@@ -240,12 +240,19 @@ def offloaded(model_path):
     return results
 
 
-def run_all(rank, world_size, port, model_path, folder):
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), RANK=str(rank), WORLD_SIZE=str(world_size))
-    torch.set_num_threads(1)
+def join(rank, world_size, folder):
+    """Meet the other ranks at a file: a port found free now may be taken before all have started."""
     from cpu_platform import join_process_group
 
+    os.environ.update(RANK=str(rank), WORLD_SIZE=str(world_size), DIST_INIT_METHOD=f"file://{folder}/ranks")
+    # verl reads them whether or not they are used.
+    os.environ.update(MASTER_ADDR="unused", MASTER_PORT="0")
+    torch.set_num_threads(1)
     join_process_group()
+
+
+def run_all(rank, world_size, model_path, folder):
+    join(rank, world_size, folder)
     results = {
         "fp32": both_ways(model_path, steps=2),
         "bf16": both_ways(model_path, dtype="bf16"),
