@@ -1,5 +1,7 @@
 """Cheap passes against TRL's own scoring: same loss, same gradient up to the order of floating-point sums."""
 
+from itertools import combinations, pairwise
+
 import pytest
 import torch
 from datasets import Dataset
@@ -7,6 +9,7 @@ from transformers import AutoModelForCausalLM
 from trl import GRPOTrainer, RLOOTrainer
 
 from sfpo.trl import SFPOConfig, SFPORLOOConfig, SFPORLOOTrainer, SFPOTrainer
+from sfpo.trl.compact import _FORWARD_COST, Rows, _rectangles
 from sfpo.trl.micro_batch import regroup, rows_without_gradient
 
 ROWS, PROMPT, COMPLETION = 12, 5, 7
@@ -160,9 +163,7 @@ def test_what_is_left_out(tiny_model, tmp_path):
 
 
 def test_long_rows_do_not_stretch_short_ones(tiny_model, tmp_path, monkeypatch):
-    from sfpo.trl import compact
-
-    monkeypatch.setattr(compact, "_MIN_TOKENS_A_FORWARD", 8)
+    monkeypatch.setitem(_FORWARD_COST, "cpu", 2)
     passes = []
     for compact_passes in (True, False):
         passes.append(loss_and_gradient(make_trainer(tiny_model, tmp_path, compact_passes), micro_batch()))
@@ -170,6 +171,28 @@ def test_long_rows_do_not_stretch_short_ones(tiny_model, tmp_path, monkeypatch):
     seen = tokens_seen(make_trainer(tiny_model, tmp_path, True), micro_batch())
     # 35 completion tokens in the two groups with a gradient; uncut they would take 56.
     assert 35 <= seen[True] - 8 <= 35 / 0.8
+
+
+@pytest.mark.parametrize("forward_cost", [0, 3, 8, 1000])
+@pytest.mark.parametrize("seed", range(3))
+def test_rectangles_cost_least(monkeypatch, forward_cost, seed):
+    monkeypatch.setitem(_FORWARD_COST, "cpu", forward_cost)
+    lengths = torch.randint(0, 12, (9,), generator=torch.Generator().manual_seed(seed))
+    mask = (torch.arange(12) < lengths[:, None]).long()
+    rectangles = list(_rectangles(Rows(mask, mask, mask, mask), count_prompts=False))
+    assert sorted(torch.cat(rectangles).tolist()) == lengths.nonzero()[:, 0].tolist()
+
+    def cost(parts):
+        return sum(max(part) * len(part) + forward_cost for part in parts)
+
+    ordered = sorted(lengths[lengths > 0].tolist())
+    cuts = range(1, len(ordered))
+    every_way = [
+        [ordered[start:end] for start, end in pairwise([0, *chosen, len(ordered)])]
+        for count in range(len(ordered))
+        for chosen in combinations(cuts, count)
+    ]
+    assert cost([lengths[part].tolist() for part in rectangles]) == min(map(cost, every_way))
 
 
 def test_a_micro_batch_without_any_gradient_gives_zeros(tiny_model, tmp_path):

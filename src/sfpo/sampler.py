@@ -1,8 +1,9 @@
 """Completions from a transformers model, for machines where `generate` is the slow part of a step.
 
 What it does differently from `generate`: each distinct prompt is encoded once for all its completions; sequences that
-have ended leave the batch; keys and values are written into buffers instead of being concatenated at every token; and
-the entropy of every sampled token's distribution comes along, so that the policy need not be run again for it.
+have ended leave the batch; keys and values are written into buffers instead of being concatenated at every token, and
+attention gets these whole, with what is still empty masked, since products copy a slice of them; and the entropy of every
+sampled token's distribution comes along, so that the policy need not be run again for it.
 
 Shapes: R completions, U distinct prompts, P prompt tokens (padded left), V vocabulary.
 """
@@ -16,10 +17,10 @@ from torch import Tensor, nn
 from transformers import Cache, DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-_COMPACT_BELOW = 0.9
+_COMPACT_BELOW = 0.8
 """Ended sequences leave once less than this share of the batch goes on: leaving copies what stays."""
-_ROOM = 16
-"""Tokens that the buffers of keys and values grow by: masked room costs arithmetic, growing costs a copy."""
+_LEAST_ROOM, _ROOM_SHARE = 16, 0.25
+"""Tokens, and the share of those there are, by which buffers grow: growing copies them, and what is empty is attended to."""
 _NUCLEUS_CANDIDATES = 512
 """How many of the likeliest tokens are looked at first for those that reach top-p."""
 
@@ -118,6 +119,7 @@ class _Sampling:
         lengths = torch.full((self._count,), self._max_new_tokens, device=self._device)
         rows = torch.arange(self._count, device=self._device)  # which completion each row of the batch is
         going = torch.ones_like(rows, dtype=torch.bool)
+        length = seen.shape[1]
         for position in range(self._max_new_tokens):
             chosen, entropy = self._choose(logits)
             tokens[rows, position], entropies[rows, position] = chosen, entropy
@@ -128,11 +130,16 @@ class _Sampling:
             if left == 0 or position == self._max_new_tokens - 1:
                 break
             if left < _COMPACT_BELOW * len(rows):
-                rows, chosen, seen = rows[going], chosen[going], seen[going]
+                kept = going.nonzero()[:, 0]
+                rows, chosen, seen, going = rows[kept], chosen[kept], seen[kept], going[kept]
+                cache.batch_select_indices(kept)
+            if length == seen.shape[1]:
+                room = min(max(_LEAST_ROOM, int(_ROOM_SHARE * length)), self._max_new_tokens - 1 - position)
+                seen = nn.functional.pad(seen, (0, room))
                 for layer in cache.layers:
-                    layer.batch_select_indices(going)
-                going = going[going]
-            seen = torch.cat([seen, seen.new_ones(len(seen), 1)], dim=1)
+                    layer.grow(room)
+            seen[:, length] = 1
+            length += 1
             logits = self._model(
                 input_ids=chosen[:, None],
                 attention_mask=seen,
@@ -176,33 +183,26 @@ class _Sampling:
 
 
 class _BufferedLayer(DynamicLayer):  # type: ignore[misc]
-    """Keys and values in buffers that grow by many tokens at a time.
-
-    Attention is given the whole buffers, the room for tokens to come masked off: a matrix product takes them as they lie
-    in memory, where it would copy a part of them at every token.
-    """
+    """Keys and values in buffers, dense and handed out whole: a mask as long as they are must hide their empty end."""
 
     def __init__(self, keys: Tensor, values: Tensor) -> None:
         super().__init__()
-        self._length = keys.shape[-2]
         self.keys, self.values = keys, values
+        self._length = keys.shape[-2]
         self.dtype, self.device, self.is_initialized = keys.dtype, keys.device, True
+
+    def grow(self, room: int) -> None:
+        # Zeros, since what is masked is multiplied by 0, and memory as it comes may hold infinities.
+        self.keys, self.values = (nn.functional.pad(states, (0, 0, 0, room)) for states in (self.keys, self.values))
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         start, self._length = self._length, self._length + key_states.shape[-2]
-        if self._length > self.keys.shape[-2]:
-            room = max(_ROOM, self._length - self.keys.shape[-2])
-            # Zeros, since what is masked off is still multiplied (by 0), and must be finite.
-            self.keys, self.values = (
-                nn.functional.pad(states, (0, 0, 0, room)) for states in (self.keys, self.values)
-            )
         self.keys[:, :, start : self._length] = key_states
         self.values[:, :, start : self._length] = value_states
         return self.keys, self.values
 
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        room = self.keys.shape[-2] - self._length
-        return self.keys.shape[-2] + (max(_ROOM, query_length - room) if query_length > room else 0), 0
-
     def get_seq_length(self) -> int:
         return self._length
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return self.keys.shape[-2], 0

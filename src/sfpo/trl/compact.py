@@ -8,8 +8,10 @@ gradient.
 Shapes: R rows, P prompt tokens (padded left), C completion tokens (padded right), U distinct prompts.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
@@ -18,10 +20,10 @@ from transformers import DynamicCache
 from sfpo.sampler import positions
 from sfpo.trl.micro_batch import distinct_prompts
 
-_MIN_TOKENS_A_FORWARD = 1024
-"""A rectangle is not cut smaller than this: below it another forward costs more than the padding it saves."""
-_MAX_PADDING = 0.2
-"""Share of a rectangle that may be padding before it is cut."""
+_FORWARD_COST = {"cpu": 96}
+"""Tokens of padding that another forward and backward must save to be worth it, by device; on others it is launches that
+cost, and more."""
+_FORWARD_COST_ELSEWHERE = 1024
 
 
 @dataclass(frozen=True)
@@ -137,20 +139,23 @@ def _score_whole(model: nn.Module, part: Rows, length: int) -> tuple[Tensor, Ten
 
 
 def _rectangles(rows: Rows, count_prompts: bool) -> Iterator[Tensor]:
-    """Indices of rows with tokens, longest first, cut where padding would exceed its share."""
+    """Indices of rows with tokens, of like lengths together, cut where padding and forwards cost least."""
     lengths = rows.completion_mask.sum(1)
     costs = lengths + rows.prompt_mask.sum(1) if count_prompts else lengths
     order = costs.argsort(descending=True, stable=True)
     order = order[lengths[order] > 0]
-    ordered = costs[order].tolist()
-    start = 0
-    while start < len(ordered):
-        widest, tokens, end = ordered[start], 0, start
-        while end < len(ordered):
-            tokens += ordered[end]
-            area = widest * (end - start + 1)
-            if area > _MIN_TOKENS_A_FORWARD and tokens < (1 - _MAX_PADDING) * area:
-                break
-            end += 1
-        yield order[start:end]
-        start = end
+    counts = Counter(costs[order].tolist())
+    widths, ends = list(counts), [0, *accumulate(counts.values())]
+    forward = _FORWARD_COST.get(order.device.type, _FORWARD_COST_ELSEWHERE)
+    # The least that all rows down to each width cost, and where the last rectangle of these starts.
+    least, starts = [0], [0]
+    for end in range(1, len(ends)):
+        cost, start = min(
+            (least[start] + widths[start] * (ends[end] - ends[start]) + forward, start) for start in range(end)
+        )
+        least.append(cost)
+        starts.append(start)
+    end = len(widths)
+    while end > 0:
+        yield order[ends[starts[end]] : ends[end]]
+        end = starts[end]
