@@ -55,7 +55,7 @@ NAMES = (*GPUS, "cpu")
 ASSUMED = Efficiency(rollout=0.5, seconds_per_token=0.01, update=0.4, seconds_per_micro_batch=0.05)
 
 # Fitted to results/demo/sfpo (the embedded model, one core). A larger model wants a run of its own.
-CPU_MEASURED = Efficiency(rollout=0.260, seconds_per_token=0.0025, update=0.377, seconds_per_micro_batch=0.018)
+CPU_MEASURED = Efficiency(rollout=0.435, seconds_per_token=0.0027, update=0.327, seconds_per_micro_batch=0.0132)
 
 
 def named(name: str) -> Hardware:
