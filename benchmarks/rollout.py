@@ -1,9 +1,9 @@
 """Completion tokens per second of `sfpo.sampler.sample`, `model.generate` and transformers' continuous batching.
 
-Groups of completions of the same prompts (embedded: 16 x 8 in fp32; another model: 8 x 8 in bf16), sampled at temperature
-1 with the threads, matrix products and memory settings that `sfpo train` chooses for the model. Lengths are given, so
-that every engine makes the same tokens: all equal, or skewed (geometric, their mean a quarter of the limit, cut off at
-it), drawn anew each round. `sample` and `generate` are made to choose the end token where a completion's length is
+Groups of completions of the same prompts (embedded: 16 x 8 in fp32; another model: 8 x 8), sampled at temperature
+1 with the precision, threads, matrix products and memory settings that `sfpo train` chooses for the model. Lengths are
+given, so that every engine makes the same tokens: all equal, or skewed (geometric, their mean a quarter of the limit, cut
+off at it), drawn anew each round. `sample` and `generate` are made to choose the end token where a completion's length is
 reached and nowhere else; continuous batching takes the length with each request. Encoding the prompts counts. The engines
 are processes of their own which take turns. An engine that cannot run on this machine is left out, with its reason.
 
@@ -172,7 +172,8 @@ def work(model: str, engine: str, size: dict[str, int]) -> None:
     from sfpo import compute
     from sfpo.training import models
 
-    policy = models.load_model(model, dtype=torch.float32 if model == EMBEDDED else torch.bfloat16).eval()
+    bf16 = model != EMBEDDED and compute.bf16_is_faster()
+    policy = models.load_model(model, dtype=torch.bfloat16 if bf16 else torch.float32).eval()
     compute.prepare_cpu(policy)
     end = int(models.load_tokenizer(model).eos_token_id)
     generator = random.Random(0)

@@ -4,7 +4,7 @@ A step is all that is done with one batch of rollouts: sampling, grading, passes
 `num_iterations=4` these are the four trainer steps that use the batch.
 
 - same settings: the same precision, threads, matrix products and memory settings on both sides (those that `sfpo train`
-  chooses; fp32 for the embedded model, bf16 autocast for others; no gradient checkpointing).
+  chooses; no gradient checkpointing).
 - defaults: `sfpo train` as it comes beside `GRPOTrainer` as it comes (its precision, checkpointing and threads).
 
 Rollouts are shaped so that every variant does the same work: distinct prompts of one length, completions of exactly one
@@ -62,9 +62,7 @@ def main() -> None:
 def sizes(model: str, quick: bool) -> dict[str, int]:
     if quick:
         return {"prompts": 4, "group": 4, "tokens": 20 if model == EMBEDDED else 10}
-    return (
-        {"prompts": 16, "group": 8, "tokens": 40} if model == EMBEDDED else {"prompts": 4, "group": 4, "tokens": 100}
-    )
+    return {"prompts": 16, "group": 8, "tokens": 40} if model == EMBEDDED else {"prompts": 4, "group": 4, "tokens": 60}
 
 
 def measure(

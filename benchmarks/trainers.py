@@ -117,7 +117,8 @@ def same_settings(kind: str, model: str, reward: Any, data: Dataset, **settings:
     """
     policy = models.load_model(model)
     compute.prepare_cpu(policy)
-    common = quiet() | {"bf16": model != EMBEDDED, "gradient_checkpointing": False, "logging_steps": 1} | settings
+    bf16 = model != EMBEDDED and compute.bf16_is_faster()
+    common = quiet() | {"bf16": bf16, "gradient_checkpointing": False, "logging_steps": 1} | settings
     trainer_class, config = (
         (SFPOTrainer, SFPOConfig(**({"gate": "off"} | common)))
         if kind == "sfpo"

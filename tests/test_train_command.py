@@ -12,6 +12,7 @@ import yaml
 
 from sfpo.cli import main
 from sfpo.training import models
+from sfpo.training.options import parse
 
 SMALL = [
     "--max_steps", "3", "--per_device_train_batch_size", "16", "--eval_problems", "16", "--train_problems", "64",
@@ -72,6 +73,15 @@ def test_the_written_configuration_repeats_the_run(trained, tmp_path, capsys):
     configuration = yaml.safe_load((again / "config.yaml").read_text())
     assert configuration["inner_steps"] == 3
     assert configuration["learning_rate"] == 1e-3
+
+
+@pytest.mark.parametrize("faster", [True, False])
+def test_without_an_accelerator_bf16_is_chosen_by_the_cpu(monkeypatch, faster):
+    monkeypatch.setattr("torch.accelerator.is_available", lambda: False)
+    monkeypatch.setattr("sfpo.training.options.bf16_is_faster", lambda: faster)
+    assert parse(["--model", "some/model"]).training.bf16 is faster
+    assert parse(["--model", "some/model", "--bf16", "true"]).training.bf16
+    assert not parse(["--model", "embedded"]).training.bf16
 
 
 def test_an_older_run_is_never_overwritten(trained, capsys):

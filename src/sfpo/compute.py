@@ -46,9 +46,26 @@ def prepare_cpu(model: Any, attn_implementation: str | None = None) -> str:
     return ", ".join(chosen)
 
 
+def bf16_is_faster(cpu: str | None = None) -> bool:
+    """Whether the CPU multiplies bf16 matrices faster than fp32 ones.
+
+    It does with AMX, and on AMD's processors with AVX512-BF16. On an Intel Xeon that has AVX512-BF16 but no AMX (or whose
+    virtual machine hides it) one core reached 85 GFLOP/s in bf16 and 153 in fp32: 1,024 x 576 x 1,536, torch 2.13.
+
+    Args:
+        cpu: the machine's description in the form of Linux's `/proc/cpuinfo`; this machine's if left out.
+    """
+    words = set((_this_cpu() if cpu is None else cpu).split())
+    return "amx_bf16" in words or {"AuthenticAMD", "avx512_bf16"} <= words
+
+
 def _is_amd() -> bool:
+    return "AuthenticAMD" in _this_cpu()
+
+
+def _this_cpu() -> str:
     cpu_info = Path("/proc/cpuinfo")
-    return "AuthenticAMD" in (cpu_info.read_text() if cpu_info.exists() else platform.processor())
+    return cpu_info.read_text() if cpu_info.exists() else platform.processor()
 
 
 def _keep_freed_memory() -> bool:

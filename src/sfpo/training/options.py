@@ -11,6 +11,7 @@ import torch
 import yaml
 from trl import ModelConfig, TrlParser
 
+from sfpo.compute import bf16_is_faster
 from sfpo.errors import UsageError
 from sfpo.trl import SFPOConfig
 from sfpo.trl.config import SlowFastFields
@@ -28,15 +29,20 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 
 # Defaults of the command, where TRL's would surprise: every step is logged, nothing is sent anywhere.
-_DEFAULTS: dict[str, Any] = {
-    "logging_steps": 1,
-    "report_to": "none",
-    "save_total_limit": 2,
-    # transformers asks for this by name before it trains in bf16 without an accelerator.
-    "use_cpu": not torch.accelerator.is_available(),
-    # On a CPU memory is plentiful and arithmetic is not.
-    "gradient_checkpointing": torch.accelerator.is_available(),
-}
+_DEFAULTS: dict[str, Any] = {"logging_steps": 1, "report_to": "none", "save_total_limit": 2}
+
+
+def _cpu_defaults() -> dict[str, Any]:
+    if torch.accelerator.is_available():
+        return {}
+    return {
+        # transformers asks for this by name before it trains in bf16 without an accelerator.
+        "use_cpu": True,
+        # Memory is plentiful here and arithmetic is not.
+        "gradient_checkpointing": False,
+        "bf16": bf16_is_faster(),
+    }
+
 
 # The run that needs no argument: under five minutes on two cores.
 _EMBEDDED_DEFAULTS: dict[str, Any] = {
@@ -164,7 +170,7 @@ def parse(arguments: Sequence[str]) -> Parsed:
     parser = _Parser((TrainOptions, SFPOConfig, ModelConfig), prog="sfpo train", allow_abbrev=False)
     config = _read_config(arguments)
     first = _first_look(arguments, config)
-    defaults = {**_DEFAULTS, **(_EMBEDDED_DEFAULTS if first.model == EMBEDDED else {})}
+    defaults = {**_DEFAULTS, **_cpu_defaults(), **(_EMBEDDED_DEFAULTS if first.model == EMBEDDED else {})}
     parser.set_defaults_with_config(**defaults, output_dir=_free_folder(first))
     try:
         options, training, model = parser.parse_args_and_config(list(arguments))
