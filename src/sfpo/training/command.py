@@ -42,7 +42,7 @@ def main(arguments: Sequence[str]) -> int:
     quiet_libraries()
     parsed = parse(arguments)
     options, training, model_options = parsed.command, parsed.training, parsed.model
-    console = Console()
+    console = Console(quiet=training.process_index != 0)
     checkpoint = _checkpoint_to_resume(training)
     task = load_task(
         options.task,
@@ -101,6 +101,7 @@ def _run(
     machine = training.device.type
     if machine == "cpu":
         machine = compute.prepare_cpu(model, model_options.attn_implementation)
+    machine += ", bf16" if training.bf16 else ", fp16" if training.fp16 else ", fp32"
     records = RunRecords(folder, training.process_index == 0)
     reward = RecordedReward(task.reward, records, options.completions_per_step)
     title = f"{options.method} · {options.model} ({weights / 1e6:.1f} M weights) · {task.name}"
