@@ -5,11 +5,13 @@ from itertools import combinations, pairwise
 import pytest
 import torch
 from datasets import Dataset
+from torch import nn
 from transformers import AutoModelForCausalLM
 from trl import GRPOTrainer, RLOOTrainer
 
+from sfpo.prefill import _FORWARD_COST
 from sfpo.trl import SFPOConfig, SFPORLOOConfig, SFPORLOOTrainer, SFPOTrainer
-from sfpo.trl.compact import _FORWARD_COST, Rows, _rectangles
+from sfpo.trl.compact import Rows, _rectangles
 from sfpo.trl.micro_batch import regroup, rows_without_gradient
 
 ROWS, PROMPT, COMPLETION = 12, 5, 7
@@ -106,6 +108,22 @@ def test_loss_and_gradient_are_those_of_trl(tiny_model, tmp_path, settings, atte
             inputs["entropies_at_start"] = torch.ones(ROWS, COMPLETION)
         passes.append(loss_and_gradient(trainer, inputs))
     assert_same_pass(*passes)
+
+
+def test_a_common_beginning_of_the_prompts_is_encoded_once(tiny_model, tmp_path, monkeypatch):
+    monkeypatch.setitem(_FORWARD_COST, "cpu", 0)
+    beginning = torch.tensor([5, 3, 9, 4, 11, 2, 7, 6, 13, 8])
+    inputs = micro_batch()
+    rows = zip(inputs["prompt_ids"], inputs["prompt_mask"].bool(), strict=True)
+    prompts = [torch.cat([torch.zeros(int((~mask).sum())).long(), beginning, ids[mask]]) for ids, mask in rows]
+    inputs["prompt_ids"] = torch.stack(prompts)
+    inputs["prompt_mask"] = nn.functional.pad(inputs["prompt_mask"], (len(beginning), 0), value=1)
+    inputs["prompt_mask"] = inputs["prompt_mask"].sort(dim=1).values
+    trainers = [make_trainer(tiny_model, tmp_path, compact, beta=0.1) for compact in (True, False)]
+    assert_same_pass(*(loss_and_gradient(trainer, dict(inputs)) for trainer in trainers))
+    # The beginning once, three prompts of at most 5 tokens but for the last, twelve completions in three rectangles.
+    seen = tokens_seen(trainers[0], inputs)[True]
+    assert seen == len(beginning) + 3 * 4 + int(inputs["completion_mask"].sum())
 
 
 def test_rloo_too(tiny_model, tmp_path):

@@ -6,7 +6,7 @@ from transformers import AutoModelForCausalLM, TopPLogitsWarper
 
 from sfpo import sampler
 from sfpo.embedded import MODEL_PATH
-from sfpo.sampler import keeps_every_key, nucleus, sample
+from sfpo.sampler import nucleus, sample
 
 PROMPTS = [[2, 12, 3, 14], [5, 6, 12, 7, 8, 13, 2, 14], [9, 14]]
 ENDS = [1]
@@ -119,10 +119,3 @@ def test_training_mode_is_put_back(random_model):
     random_model.eval()
     sample(random_model, PROMPTS, max_new_tokens=2, end_ids=ENDS)
     assert not random_model.training
-
-
-def test_sliding_windows_are_recognised(embedded):
-    from transformers import MistralConfig
-
-    assert keeps_every_key(embedded.config)
-    assert not keeps_every_key(MistralConfig(sliding_window=16, num_hidden_layers=2))

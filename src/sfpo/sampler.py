@@ -1,7 +1,7 @@
 """Completions from a transformers model, for machines where `generate` is the slow part of a step.
 
-What it does differently from `generate`: each distinct prompt is encoded once for all its completions; sequences that
-have ended leave the batch; keys and values are written into buffers instead of being concatenated at every token, and
+What it does differently from `generate`: each distinct prompt is encoded once for all its completions, and what prompts
+begin with in common once for all; sequences that have ended leave the batch; keys and values are written into buffers instead of being concatenated at every token, and
 attention gets these whole, with what is still empty masked, since products copy a slice of them; and the entropy of every
 sampled token's distribution comes along, so that the policy need not be run again for it.
 
@@ -14,8 +14,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import Cache, DynamicCache
+from transformers import Cache
 from transformers.cache_utils import DynamicLayer
+
+from sfpo.prefill import encode_prompts
 
 _COMPACT_BELOW = 0.8
 """Ended sequences leave once less than this share of the batch goes on: leaving copies what stays."""
@@ -47,7 +49,7 @@ def sample(
     """Sample one completion for every entry of `prompt_ids`; equal prompts share their encoding.
 
     Args:
-        model: a causal language model whose layers all cache plain keys and values (`keeps_every_key`).
+        model: a causal language model whose layers all cache plain keys and values (`sfpo.prefill.keeps_every_key`).
         max_new_tokens: where a completion is cut off.
         end_ids: tokens that end a completion.
         temperature: divides the logits, above 0.
@@ -63,14 +65,6 @@ def sample(
         model.train(was_training)
 
 
-def keeps_every_key(config: Any) -> bool:
-    """Whether all layers cache plain keys and values, so that completions may attend to a prompt encoded apart.
-
-    Sliding-window and recurrent layers keep something else.
-    """
-    return all(type(layer) is DynamicLayer for layer in DynamicCache(config=config).layers)
-
-
 def nucleus(logits: Tensor, top_p: float) -> Tensor:
     """(rows, V) logits with all but the likeliest tokens, those that together reach `top_p`, at minus infinity."""
     probs = logits.softmax(-1)
@@ -82,11 +76,6 @@ def nucleus(logits: Tensor, top_p: float) -> Tensor:
             break
     smallest_kept = likeliest.gather(-1, (before < top_p).sum(-1, keepdim=True) - 1)
     return logits.masked_fill(probs < smallest_kept, -torch.inf)
-
-
-def positions(mask: Tensor) -> Tensor:
-    """Position of each token among the tokens of its row, (rows, tokens); padding does not count."""
-    return (mask.cumsum(1) - 1).clamp(min=0)
 
 
 class _Sampling:
@@ -158,18 +147,10 @@ class _Sampling:
         longest = max(map(len, self._prompts))
         ids = torch.tensor([[0] * (longest - len(p)) + list(p) for p in self._prompts], device=self._device)
         seen = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in self._prompts], device=self._device)
-        output = self._model(
-            input_ids=ids,
-            attention_mask=seen,
-            position_ids=positions(seen),
-            use_cache=True,
-            logits_to_keep=1,
-        )
+        encoded = encode_prompts(self._model, ids, seen)
         row = self._prompt_of_row
-        layers: list[Any] = [
-            _BufferedLayer(layer.keys[row], layer.values[row]) for layer in output.past_key_values.layers
-        ]
-        return output.logits[:, -1][row], Cache(layers=layers), seen[row]
+        layers: list[Any] = [_BufferedLayer(keys[row], values[row]) for keys, values in encoded.layers]
+        return encoded.logits[row], Cache(layers=layers), encoded.mask[row]
 
     def _choose(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         logits = logits.float() / self._temperature

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from sfpo import sampler
-from sfpo.sampler import keeps_every_key
+from sfpo.prefill import keeps_every_key
 
 
 @dataclass(frozen=True)

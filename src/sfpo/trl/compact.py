@@ -1,7 +1,7 @@
 """Log-probabilities of completions without the work that adds nothing: padding, repeated prompts, prompt logits.
 
 TRL scores a micro-batch as one padded rectangle. Here its rows are cut by length into smaller rectangles, each distinct
-prompt is encoded once for all its completions, and (off Triton, where TRL's head scores every position) no prompt
+prompt is encoded once for all its completions, what prompts begin with in common once for all, and (off Triton, where TRL's head scores every position) no prompt
 position goes through the vocabulary. What comes out is the same up to the order of floating-point sums, and so is the
 gradient.
 
@@ -17,13 +17,8 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from sfpo.sampler import positions
+from sfpo.prefill import Prefill, encode_prompts, forward_cost, positions
 from sfpo.trl.micro_batch import distinct_prompts
-
-_FORWARD_COST = {"cpu": 96}
-"""Tokens of padding that another forward and backward must save to be worth it, by device; on others it is launches that
-cost, and more."""
-_FORWARD_COST_ELSEWHERE = 1024
 
 
 @dataclass(frozen=True)
@@ -57,7 +52,7 @@ def score(model: nn.Module, rows: Rows, *, share_prompts: bool) -> tuple[Tensor,
     Args:
         model: a causal language model with TRL's fused head, whatever it is wrapped in.
         share_prompts: encode each distinct prompt once and let its completions attend to that, which needs a plain
-            key-value cache (see `sfpo.sampler.keeps_every_key`) and no gradient checkpointing.
+            key-value cache (see `sfpo.prefill.keeps_every_key`) and no gradient checkpointing.
     """
     logps = rows.completion_ids.new_zeros(rows.completion_ids.shape, dtype=torch.float32)
     entropies = torch.zeros_like(logps)
@@ -77,21 +72,22 @@ def score(model: nn.Module, rows: Rows, *, share_prompts: bool) -> tuple[Tensor,
 
 
 class _EncodedPrompts:
-    """Keys and values of every distinct prompt but for its last token, which predicts the completion's first."""
+    """Every distinct prompt but for its last token, which predicts the completion's first; None if there is no more."""
 
-    def __init__(self, layers: list[tuple[Tensor, Tensor]], mask: Tensor, prompt_of_row: Tensor) -> None:
-        self._layers = layers
-        self._mask = mask
+    def __init__(self, prefill: Prefill | None, prompt_of_row: Tensor) -> None:
+        self._prefill = prefill
         self._prompt_of_row = prompt_of_row
 
     def score(self, model: nn.Module, part: Rows, index: Tensor, length: int) -> tuple[Tensor, Tensor]:
         prompt = self._prompt_of_row[index]
         completion_ids, mask = part.completion_ids[:, :length], part.completion_mask[:, :length]
         input_ids = torch.cat([part.prompt_ids[:, -1:], completion_ids[:, :-1]], dim=1)
-        seen = torch.cat([self._mask[prompt], torch.ones_like(mask[:, :1]), mask[:, :-1]], dim=1)
+        seen = torch.cat([torch.ones_like(mask[:, :1]), mask[:, :-1]], dim=1)
         cache = None
-        if self._layers:
-            cache = DynamicCache(ddp_cache_data=[(keys[prompt], values[prompt]) for keys, values in self._layers])
+        if self._prefill is not None:
+            seen = torch.cat([self._prefill.mask[prompt], seen], dim=1)
+            layers = [(keys[prompt], values[prompt]) for keys, values in self._prefill.layers]
+            cache = DynamicCache(ddp_cache_data=layers)
         output = model(
             input_ids=input_ids,
             attention_mask=seen,
@@ -105,21 +101,11 @@ class _EncodedPrompts:
 
 def _encode_prompts(model: nn.Module, rows: Rows) -> _EncodedPrompts:
     distinct, prompt_of_row = distinct_prompts(rows.prompt_ids, rows.prompt_mask)
-    mask = (distinct >= 0).long()
-    longest = int(mask.sum(1).max())
-    distinct, mask = distinct[:, -longest:-1].clamp(min=0), mask[:, -longest:-1]
-    if longest == 1:
-        return _EncodedPrompts([], mask, prompt_of_row)
-    # One logit is the least that the model's own forward computes.
-    output = model(
-        input_ids=distinct,
-        attention_mask=mask,
-        position_ids=positions(mask),
-        use_cache=True,
-        logits_to_keep=1,
-    )
-    layers = [(layer.keys, layer.values) for layer in output.past_key_values.layers]
-    return _EncodedPrompts(layers, mask, prompt_of_row)
+    ids, mask = distinct[:, :-1].clamp(min=0), (distinct[:, :-1] >= 0).long()
+    longest = int(mask.sum(1).max()) if mask.numel() else 0
+    if longest == 0:
+        return _EncodedPrompts(None, prompt_of_row)
+    return _EncodedPrompts(encode_prompts(model, ids[:, -longest:], mask[:, -longest:]), prompt_of_row)
 
 
 def _score_whole(model: nn.Module, part: Rows, length: int) -> tuple[Tensor, Tensor]:
@@ -146,7 +132,7 @@ def _rectangles(rows: Rows, count_prompts: bool) -> Iterator[Tensor]:
     order = order[lengths[order] > 0]
     counts = Counter(costs[order].tolist())
     widths, ends = list(counts), [0, *accumulate(counts.values())]
-    forward = _FORWARD_COST.get(order.device.type, _FORWARD_COST_ELSEWHERE)
+    forward = forward_cost(order.device)
     # The least that all rows down to each width cost, and where the last rectangle of these starts.
     least, starts = [0], [0]
     for end in range(1, len(ends)):

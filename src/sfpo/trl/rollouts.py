@@ -10,7 +10,8 @@ from accelerate.utils import DistributedType
 from torch import Tensor, nn
 from transformers import MinPLogitsWarper, TopKLogitsWarper
 
-from sfpo.sampler import Sampled, keeps_every_key, nucleus, sample
+from sfpo.prefill import keeps_every_key
+from sfpo.sampler import Sampled, nucleus, sample
 
 
 class CompactRollouts:

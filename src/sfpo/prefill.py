@@ -1,0 +1,92 @@
+"""Keys and values of prompts, with what all prompts begin with, such as a system message, encoded once.
+
+Shapes: U distinct prompts, P tokens of the longest (padded left), V vocabulary.
+"""
+
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
+
+_FORWARD_COST = {"cpu": 96}
+"""Tokens that another forward must save to be worth it, by device; on others it is launches that cost, and more."""
+_FORWARD_COST_ELSEWHERE = 1024
+_LEAST_BEGINNING = 8
+"""Tokens below which a common beginning is not worth a forward of its own, which reads all weights."""
+
+
+@dataclass(frozen=True)
+class Prefill:
+    """Prompts as a model has them encoded.
+
+    Attributes:
+        logits: (U, V) of the token after each prompt.
+        layers: keys and values of each layer, both (U, heads, P, size).
+        mask: (U, P), 1 where these are of a token; padding may lie anywhere but at the end.
+    """
+
+    logits: Tensor
+    layers: list[tuple[Tensor, Tensor]]
+    mask: Tensor
+
+
+def encode_prompts(model: Any, ids: Tensor, mask: Tensor) -> Prefill:
+    """Run prompts (U, P), padded left, through a model that `keeps_every_key`."""
+    common = _common_beginning(ids, mask)
+    cache = None
+    if common:
+        beginning = model(
+            input_ids=ids[:1][mask[:1] == 1][None, :common],
+            attention_mask=mask.new_ones(1, common),
+            use_cache=True,
+            logits_to_keep=1,
+        ).past_key_values
+        count = (len(ids), -1, -1, -1)
+        cache = DynamicCache(
+            ddp_cache_data=[(layer.keys.expand(count), layer.values.expand(count)) for layer in beginning.layers]
+        )
+        rest = mask * (mask.cumsum(1) > common)
+        ids, mask = ids[:, common:], torch.cat([mask.new_ones(len(ids), common), rest[:, common:]], dim=1)
+    # One logit is the least that the model's own forward computes.
+    output = model(
+        input_ids=ids,
+        attention_mask=mask,
+        position_ids=positions(mask)[:, -ids.shape[1] :],
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    )
+    layers = [(layer.keys, layer.values) for layer in output.past_key_values.layers]
+    return Prefill(output.logits[:, -1], layers, mask)
+
+
+def keeps_every_key(config: Any) -> bool:
+    """Whether all layers cache plain keys and values, so that tokens may attend to others encoded apart.
+
+    Sliding-window and recurrent layers keep something else.
+    """
+    return all(type(layer) is DynamicLayer for layer in DynamicCache(config=config).layers)
+
+
+def positions(mask: Tensor) -> Tensor:
+    """Position of each token among the tokens of its row, (rows, tokens); padding does not count."""
+    return (mask.cumsum(1) - 1).clamp(min=0)
+
+
+def forward_cost(device: torch.device) -> int:
+    """How many tokens another forward costs beside its own, about."""
+    return _FORWARD_COST.get(device.type, _FORWARD_COST_ELSEWHERE)
+
+
+def _common_beginning(ids: Tensor, mask: Tensor) -> int:
+    """How many first tokens to encode once for all prompts, each of which keeps one token at least; 0 if few."""
+    prompts = [row[seen].tolist() for row, seen in zip(ids.cpu(), mask.bool().cpu(), strict=True)]
+    # What the first and the last in order have in common, all have.
+    alike = takewhile(lambda pair: pair[0] == pair[1], zip(min(prompts), max(prompts), strict=False))
+    common = min(sum(1 for _ in alike), min(map(len, prompts)) - 1)
+    worth_it = common >= _LEAST_BEGINNING and common * (len(prompts) - 1) > forward_cost(ids.device)
+    return common if worth_it else 0
