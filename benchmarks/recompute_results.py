@@ -14,6 +14,7 @@ import re
 import sys
 from pathlib import Path
 
+from sfpo.comparison.efficiency import NEARLY
 from sfpo.comparison.summary import (
     SPECIFICATION,
     SUMMARY,
@@ -58,16 +59,17 @@ def main() -> int:
 def table(summary: Summary) -> str:
     """One row a variant: what it needs for GRPO's best accuracy, and where it ends."""
     lines = [
-        "| | rollouts to GRPO's best | reduction | time reduction | accuracy at the end |",
-        "|---|---|---|---|---|",
+        f"| | rollouts to GRPO's best | reduction | to {NEARLY:.0%} of it | time reduction | accuracy at the end |",
+        "|---|---|---|---|---|---|",
     ]
     for name, figures in summary["variants"].items():
         cells = [name.replace(",", ", ")]
         if "rollout_reduction" in figures:
             cells += [amount(figures["rollouts_to_target"], ",.0f")]
-            cells += [times(figures["rollout_reduction"]), times(figures["time_reduction"])]
+            reductions = ("rollout_reduction", f"rollout_reduction_to_{NEARLY:g}", "time_reduction")
+            cells += [times(figures[name]) for name in reductions]
         else:
-            cells += ["-", "-", "-"]
+            cells += ["-", "-", "-", "-"]
         cells.append(percent(figures["final_accuracy"]) if "final_accuracy" in figures else "-")
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"

@@ -56,6 +56,16 @@ def test_twice_as_fast_is_a_reduction_of_two_in_rollouts_and_seconds():
     assert reduction(slow, slow, "rollouts").reduction.value == 1.0
 
 
+def test_a_share_of_the_best_is_a_lower_target():
+    slow = runs(*[[0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]] * 3)
+    fast = runs(*[[0.0, 0.2, 0.4, 0.6, 0.6, 0.6, 0.6, 0.6, 0.6]] * 3)
+    assert reduction(fast, slow, "rollouts").reduction.value == 0.0
+    # 72 % of 0.75 is 0.54: at rollout 540 for the slow curve, 310 for the fast one (smoothed to .533 and .6 there).
+    measured = reduction(fast, slow, "rollouts", share=0.72)
+    assert measured.needed.value == pytest.approx(310.0)
+    assert measured.reduction.value == pytest.approx(540 / 310)
+
+
 def test_never_reached_is_a_value_and_its_share_of_the_draws_is_told():
     baseline = runs([0.0, 0.5, 0.5, 0.5], [0.0, 0.5, 0.5, 0.5], [0.0, 0.5, 0.5, 0.5])
     worse = runs([0.0, 0.1, 0.1, 0.1], [0.0, 0.1, 0.1, 0.1], [0.0, 0.1, 0.1, 0.1])

@@ -3,6 +3,7 @@
 - A variant's curve is its held-out accuracy, averaged over seeds, each evaluation then averaged with its neighbours (3
   evaluations; 2 at the ends).
 - A baseline's best is the maximum of its curve within its budget. That is the target of what is compared with it.
+- Near its ceiling a curve's maximum is decided by noise. So reductions are also given to `NEARLY` of the baseline's best.
 - Rollouts (or seconds) to the target are read off a variant's curve where it first reaches it, linear between
   evaluations; `math.inf` means never.
 - The reduction is the baseline's figure over the variant's, 0 where the variant never reaches the target.
@@ -19,6 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 DRAWS = 4_000
+NEARLY = 0.95
+"""The share of the baseline's best that is a target too."""
 Array = NDArray[np.float64]
 
 
@@ -73,11 +76,11 @@ def best(runs: Runs) -> float:
     return float(smoothed(runs.accuracy.mean(0)).max())
 
 
-def reduction(variant: Runs, baseline: Runs, amount: str) -> Reduction:
-    """Of `amount`, "rollouts" or "seconds", to the baseline's best."""
-    needed, ratio = _needed_and_ratio(variant, baseline, amount)
+def reduction(variant: Runs, baseline: Runs, amount: str, share: float = 1.0) -> Reduction:
+    """Of `amount`, "rollouts" or "seconds", to the baseline's best or a share of it."""
+    needed, ratio = _needed_and_ratio(variant, baseline, amount, share)
     seeds = len(variant.accuracy)
-    draws = [_needed_and_ratio(_of(variant, s), _of(baseline, s), amount) for s in _draws(seeds)]
+    draws = [_needed_and_ratio(_of(variant, s), _of(baseline, s), amount, share) for s in _draws(seeds)]
     return Reduction(
         _interval(needed, [draw[0] for draw in draws]),
         _interval(ratio, [draw[1] for draw in draws]),
@@ -102,9 +105,9 @@ def band(accuracy: Array) -> tuple[Array, Array]:
     return low, high
 
 
-def _needed_and_ratio(variant: Runs, baseline: Runs, amount: str) -> tuple[float, float]:
+def _needed_and_ratio(variant: Runs, baseline: Runs, amount: str, share: float) -> tuple[float, float]:
     curve = smoothed(baseline.accuracy.mean(0))
-    target = float(curve.max())
+    target = share * float(curve.max())
     theirs = first_reached(getattr(baseline, amount).mean(0), curve, target)
     ours = first_reached(getattr(variant, amount).mean(0), smoothed(variant.accuracy.mean(0)), target)
     if ours == theirs:  # also where neither improves on the start

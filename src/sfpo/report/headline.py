@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from sfpo.comparison.efficiency import NEARLY
 from sfpo.comparison.summary import amount, percent, times
 from sfpo.report.colors import NEUTRAL, Color, color_of
 from sfpo.report.folder import Comparison, Run, Variant, column
@@ -116,11 +117,13 @@ def tables_of_comparison(comparison: Comparison, looks: dict[str, Color]) -> lis
                     "–" if target is None else f"{100 * target:.1f} %",
                     amount(figures["rollouts_to_target"], ",.0f"),
                     times(figures["rollout_reduction"]),
+                    times(figures[f"rollout_reduction_to_{NEARLY:g}"]),
                     amount(figures["seconds_to_target"], ",.1f"),
                     times(figures["time_reduction"]),
                 ]
             )
-        columns = ["variant", "GRPO's best", "rollouts to it", "rollout reduction", "seconds to it", "time reduction"]
+        columns = ["variant", "GRPO's best", "rollouts to it", "rollout reduction", f"to {NEARLY:.0%} of it"]
+        columns += ["seconds to it", "time reduction"]
         caption = (
             "GRPO's best is the highest accuracy of its mean curve, each evaluation averaged with its neighbours. In "
             "brackets: 95 % bootstrap intervals over seeds."
