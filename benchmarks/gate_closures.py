@@ -23,7 +23,7 @@ from rich.table import Table
 from sfpo import EntropyGate
 from sfpo.comparison.records import STEPS
 
-WINDOWS = (10, 20, 30)
+WINDOWS = (10, 20, 30, 50)
 THRESHOLDS = (1.0, 1.5, 2.0, 3.0)
 SIDES = ("two", "upper")
 TARGET = Path(__file__).resolve().parents[1] / "results" / "gate-closures.json"

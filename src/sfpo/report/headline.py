@@ -111,13 +111,14 @@ def tables_of_comparison(comparison: Comparison, looks: dict[str, Color]) -> lis
         for variant in efficient:
             figures = variant.figures
             target = figures.get("target_accuracy")
+            nearly = figures.get(f"rollout_reduction_to_{NEARLY:g}")  # not in a summary written before it was defined
             rows.append(
                 [
                     variant.name,
                     "–" if target is None else f"{100 * target:.1f} %",
                     amount(figures["rollouts_to_target"], ",.0f"),
                     times(figures["rollout_reduction"]),
-                    times(figures[f"rollout_reduction_to_{NEARLY:g}"]),
+                    "–" if nearly is None else times(nearly),
                     amount(figures["seconds_to_target"], ",.1f"),
                     times(figures["time_reduction"]),
                 ]
