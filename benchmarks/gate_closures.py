@@ -1,9 +1,10 @@
 """When each setting of the entropy gate would first have closed, on the entropies of recorded runs without a gate.
 
 Until it closes, a run with a gate is the run without one, so its first closing can be read off `steps.csv` of a
-comparison exactly, for any setting, without training again. Writes results/gate-closures.json.
+comparison exactly, for any setting, without training again. Beside them stand 100 runs of white noise: how long a gate stays
+open when nothing happens. Writes results/gate-closures.json.
 
-    python benchmarks/gate_closures.py results/embedded-conservative results/embedded-search
+    python benchmarks/gate_closures.py results/embedded-conservative results/embedded-search results/embedded-gate
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import argparse
 import csv
 import json
 import math
+import random
 from itertools import product
 from pathlib import Path
 from statistics import median
@@ -26,6 +28,7 @@ from sfpo.comparison.records import STEPS
 WINDOWS = (10, 20, 30, 50)
 THRESHOLDS = (1.0, 1.5, 2.0, 3.0)
 SIDES = ("two", "upper")
+NOISE = "white noise"
 TARGET = Path(__file__).resolve().parents[1] / "results" / "gate-closures.json"
 
 
@@ -37,6 +40,7 @@ def main() -> None:
         for (variant, _), entropies in read_entropies(folder).items():
             if variant.split(",")[0] == "sfpo" and "gate" not in variant:
                 runs.setdefault(f"{folder.name}: {variant}", []).append(entropies)
+    runs[NOISE] = noise()
     rows: list[dict[str, Any]] = []
     for name, of_seeds in runs.items():
         for window, threshold, sides in product(WINDOWS, THRESHOLDS, SIDES):
@@ -66,12 +70,19 @@ def main() -> None:
     TARGET.write_text(json.dumps(rows, indent=1) + "\n")
 
 
+def noise() -> list[list[float]]:
+    """Entropies that vary about a constant: 100 runs of 400 steps."""
+    generator = random.Random(0)
+    return [[generator.gauss(1.0, 0.1) for _ in range(400)] for _ in range(100)]
+
+
 def read_entropies(folder: Path) -> dict[tuple[str, str], list[float]]:
     """H_s of every step (nats), by variant and seed."""
     entropies: dict[tuple[str, str], list[float]] = {}
     with (folder / STEPS).open(newline="") as file:
         for row in csv.DictReader(file):
-            entropies.setdefault((row["variant"], row["seed"]), []).append(float(row["entropy"]))
+            if row["entropy"]:  # with several mini-batches one step in so many has a batch's entropy
+                entropies.setdefault((row["variant"], row["seed"]), []).append(float(row["entropy"]))
     return entropies
 
 

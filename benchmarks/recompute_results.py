@@ -2,7 +2,8 @@
 
 For each folder of `results/` that holds a comparison, `summary.json` and `summary.md` follow from `comparison.json` and
 `evaluations.csv`; so do the tables of README.md and docs/results.md, which stand between `<!-- comparison NAME -->` and
-`<!-- end -->`. This script writes them anew; with `--check` it changes nothing and fails where something differs.
+`<!-- end -->`, and between `<!-- reposition NAME ... -->` and `<!-- end -->` SFPO's accuracy beside multi-epoch GRPO's at the
+same passes. This script writes them anew; with `--check` it changes nothing and fails where something differs.
 
     python benchmarks/recompute_results.py
 """
@@ -12,9 +13,13 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
-from sfpo.comparison.efficiency import NEARLY
+import numpy as np
+
+from sfpo.comparison.efficiency import NEARLY, mean_interval
+from sfpo.comparison.records import read_evaluations
 from sfpo.comparison.summary import (
     SPECIFICATION,
     SUMMARY,
@@ -30,6 +35,7 @@ from sfpo.comparison.summary import (
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ("README.md", "docs/results.md")
+_REPOSITION = re.compile(r"(<!-- reposition ([\w -]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _TABLE = re.compile(r"(<!-- comparison ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -46,7 +52,8 @@ def main() -> int:
         wanted[folder / TABLES] = as_markdown(summary)
     for page in PAGES:
         text = (ROOT / page).read_text()
-        wanted[ROOT / page] = _TABLE.sub(lambda found: found[1] + table(summaries[found[2]]) + found[3], text)
+        text = _TABLE.sub(lambda found: found[1] + table(summaries[found[2]]) + found[3], text)
+        wanted[ROOT / page] = _REPOSITION.sub(lambda found: found[1] + reposition(found[2].split()) + found[3], text)
     different = [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]
     for path in different:
         print(f"{'differs' if check else 'written'}: {path.relative_to(ROOT)}")
@@ -72,6 +79,23 @@ def table(summary: Summary) -> str:
             cells += ["-", "-", "-", "-"]
         cells.append(percent(figures["final_accuracy"]) if "final_accuracy" in figures else "-")
         lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def reposition(names: list[str]) -> str:
+    """One row a comparison and learning rate: SFPO's accuracy at the end minus that of multi-epoch GRPO, seed by seed."""
+    lines = ["| comparison | learning rate | seeds | SFPO minus multi-epoch GRPO, at the end |", "|---|---|---|---|"]
+    for name in names:
+        ends: dict[str, dict[int, float]] = {}
+        for row in read_evaluations(ROOT / "results" / name):
+            ends.setdefault(row["variant"], {})[int(row["seed"])] = row["accuracy"]  # the last one stays
+        of_sfpo = [variant for variant in ends if re.fullmatch(r"sfpo,learning_rate=[^,]+", variant)]
+        for variant in sorted(of_sfpo, key=lambda variant: float(variant.partition("=")[2])):
+            other = ends[variant.replace("sfpo", "multi_epoch")]
+            seeds = sorted(ends[variant].keys() & other.keys())
+            difference = mean_interval(np.array([ends[variant][seed] - other[seed] for seed in seeds]))
+            shown = percent(asdict(difference), sign="+")
+            lines.append(f"| {name} | {variant.partition('=')[2]} | {len(seeds)} | {shown} |")
     return "\n".join(lines) + "\n"
 
 

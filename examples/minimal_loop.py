@@ -81,7 +81,7 @@ def main():
     problems = arithmetic.problems("train", seed=0)
 
     slow_fast = SlowFast(model.parameters(), options.inner_steps, options.alpha)  # SFPO
-    gate = EntropyGate(options.alpha, window=30, threshold=1.0)  # SFPO
+    gate = EntropyGate(options.alpha)  # SFPO
 
     for step in range(1, options.steps + 1):
         prompts = [prompt for prompt in islice(problems, PROMPTS) for _ in range(GROUP)]

@@ -47,7 +47,7 @@ def test_equals_numpy_on_random_walks_across_a_restart(window, threshold, sides,
 
 def test_a_steady_decline_closes_two_sides_and_not_the_upper():
     decline = np.linspace(2.0, 0.5, 100)
-    two, upper = EntropyGate(sides="two"), EntropyGate(sides="upper")
+    two, upper = (EntropyGate(window=30, threshold=1.0, sides=sides) for sides in ("two", "upper"))
     assert [two.update(h) for h in decline].index(0.0) == 29
     assert all(upper.update(h) == 0.8 for h in decline)
 

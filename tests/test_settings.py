@@ -5,12 +5,12 @@ import pytest
 from sfpo.settings import SlowFastSettings
 
 
-def test_defaults_are_the_papers():
+def test_defaults_are_the_papers_but_for_the_gate():
     settings = SlowFastSettings()
     settings.check_slow_fast()
     gate = settings.make_gate()
-    assert (settings.inner_steps, gate.alpha, gate.window, gate.threshold) == (3, 0.8, 30, 1.0)
-    assert (gate.sides, gate.mode) == ("two", "exit")
+    assert (settings.inner_steps, gate.alpha, gate.window, gate.threshold) == (3, 0.8, 10, 1.5)
+    assert (gate.sides, gate.mode) == ("upper", "exit")
 
 
 @pytest.mark.parametrize("word", ["off", False])

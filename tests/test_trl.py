@@ -228,9 +228,8 @@ def test_entropy_of_a_batch_in_mini_batches_is_that_at_the_start(tiny_model, tmp
 
 
 def test_the_gate_closes_and_the_rest_is_one_pass(tiny_model, tmp_path):
-    trainer = train(
-        SFPOTrainer, SFPOConfig, tiny_model, tmp_path, max_steps=5, entropy_window=3, entropy_threshold=1e-6
-    )
+    gate = {"gate_sides": "two", "entropy_window": 3, "entropy_threshold": 1e-6}
+    trainer = train(SFPOTrainer, SFPOConfig, tiny_model, tmp_path, max_steps=5, **gate)
     alphas = history(trainer, "sfpo/alpha")
     assert alphas == [0.8, 0.8, 0.0, 0.0, 0.0]
     assert history(trainer, "sfpo/optimizer_steps_per_rollout_batch") == [4, 4, 1, 1, 1]
@@ -318,15 +317,15 @@ def test_a_plain_configuration_is_refused(tiny_model, tmp_path):
         train(SFPOTrainer, GRPOConfig, tiny_model, tmp_path)
 
 
-def test_without_a_configuration_the_defaults_are_the_papers(tiny_model, tmp_path, monkeypatch):
+def test_without_a_configuration_the_defaults_are_the_documented_ones(tiny_model, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     on_cpu = staticmethod(lambda folder: SFPOConfig(folder, use_cpu=True))
     monkeypatch.setattr(SFPOTrainer, "_config_class", on_cpu)
     trainer = SFPOTrainer(tiny_model, reward_low_digits, train_dataset=Dataset.from_dict({"prompt": PROMPTS}))
     assert trainer.args.output_dir.endswith("-SFPO")
     args = trainer.args
-    assert (args.inner_steps, args.alpha, args.entropy_window, args.entropy_threshold) == (3, 0.8, 30, 1.0)
-    assert (args.gate, args.gate_sides) == ("exit", "two")
+    assert (args.inner_steps, args.alpha, args.entropy_window, args.entropy_threshold) == (3, 0.8, 10, 1.5)
+    assert (args.gate, args.gate_sides) == ("exit", "upper")
 
 
 def test_the_model_card_names_the_method(tiny_model, tmp_path):

@@ -28,15 +28,17 @@ class SlowFastSettings:
         },
     )
     gate_sides: str = field(
-        default="two",
+        default="upper",
         metadata={
             "help": "Which side of the band closes the gate: 'two' (|Z|, the paper) or 'upper' (Z, the authors' code).",
             "choices": ["two", "upper"],
         },
     )
-    entropy_window: int = field(default=30, metadata={"help": "How many steps the entropy's band is computed from."})
+    entropy_window: int = field(
+        default=10, metadata={"help": "How many steps the entropy's band is computed from; 30 in the paper."}
+    )
     entropy_threshold: float = field(
-        default=1.0, metadata={"help": "Half-width of the entropy's band, in standard deviations."}
+        default=1.5, metadata={"help": "Half-width of the entropy's band, in standard deviations; 1 in the paper."}
     )
     snapshot_device: str | None = field(
         default="cpu",
