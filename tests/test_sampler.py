@@ -66,6 +66,19 @@ def test_tokens_are_sampled_from_the_policy(random_model):
     assert_frequencies([row[1] for row in ids if row[0] == commonest], second[1].exp())
 
 
+@pytest.mark.parametrize("vocabulary", [30, 20_000])
+def test_draws_follow_their_distributions(vocabulary):
+    torch.manual_seed(0)
+    count = 20_000
+    probs = torch.zeros(2, vocabulary)
+    entries = torch.arange(0, vocabulary, max(1, vocabulary // 30))[:30]
+    probs[0, entries] = torch.rand(len(entries)).softmax(-1)
+    probs[1, entries[3]] = 1.0
+    chosen = torch.stack([sampler.draw(probs) for _ in range(count)])
+    assert (chosen[:, 1] == entries[3]).all()
+    assert_frequencies(chosen[:, 0].tolist(), probs[0])
+
+
 def assert_frequencies(tokens, probabilities):
     counts = torch.bincount(torch.tensor(tokens), minlength=len(probabilities)).float()
     expected = probabilities * len(tokens)

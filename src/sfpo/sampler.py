@@ -23,6 +23,8 @@ _COMPACT_BELOW = 0.8
 """Ended sequences leave once less than this share of the batch goes on: leaving copies what stays."""
 _LEAST_ROOM, _ROOM_SHARE = 16, 0.25
 """Tokens, and the share of those there are, by which buffers grow: growing copies them, and what is empty is attended to."""
+_LARGE_VOCABULARY = 4096
+"""Entries above which a running sum is cheaper than the random number for every entry that `torch.multinomial` draws."""
 _NUCLEUS_CANDIDATES = 512
 """How many of the likeliest tokens are looked at first for those that reach top-p."""
 
@@ -76,6 +78,16 @@ def nucleus(logits: Tensor, top_p: float) -> Tensor:
             break
     smallest_kept = likeliest.gather(-1, (before < top_p).sum(-1, keepdim=True) - 1)
     return logits.masked_fill(probs < smallest_kept, -torch.inf)
+
+
+def draw(probs: Tensor) -> Tensor:
+    """One entry (rows,) of each distribution (rows, V)."""
+    if probs.shape[-1] < _LARGE_VOCABULARY:
+        return torch.multinomial(probs, 1)[:, 0]
+    # In double precision, in which the sum of a whole vocabulary keeps its rare tokens.
+    below = probs.double().cumsum(-1)
+    threshold = below[:, -1:] * torch.rand(len(probs), 1, dtype=torch.float64, device=probs.device)
+    return torch.searchsorted(below, threshold, right=True)[:, 0]
 
 
 class _Sampling:
@@ -159,7 +171,7 @@ class _Sampling:
         entropy = -(probs * log_probs).sum(-1)
         if self._restrict is not None:
             probs = self._restrict(logits).softmax(-1)
-        chosen = torch.multinomial(probs, 1)[:, 0] if self._do_sample else probs.argmax(-1)
+        chosen = draw(probs) if self._do_sample else probs.argmax(-1)
         return chosen, entropy
 
 
