@@ -108,6 +108,13 @@ class Worker:
         return answer
 
 
+def in_bf16(model: str) -> bool:
+    """Whether `sfpo train` would choose bf16 for the model on this CPU."""
+    from sfpo.compute import bf16_is_faster
+
+    return model != EMBEDDED and bf16_is_faster()
+
+
 def machine() -> dict[str, Any]:
     """What a reader needs to know to compare the numbers with their own."""
     cpu = platform.processor()

@@ -21,6 +21,7 @@ import numpy as np
 from sfpo.comparison.efficiency import NEARLY, mean_interval
 from sfpo.comparison.records import read_evaluations
 from sfpo.comparison.summary import (
+    NEARLY_REDUCTION,
     SPECIFICATION,
     SUMMARY,
     TABLES,
@@ -73,7 +74,7 @@ def table(summary: Summary) -> str:
         cells = [name.replace(",", ", ")]
         if "rollout_reduction" in figures:
             cells += [amount(figures["rollouts_to_target"], ",.0f")]
-            reductions = ("rollout_reduction", f"rollout_reduction_to_{NEARLY:g}", "time_reduction")
+            reductions = ("rollout_reduction", NEARLY_REDUCTION["rollout"], "time_reduction")
             cells += [times(figures[name]) for name in reductions]
         else:
             cells += ["-", "-", "-", "-"]

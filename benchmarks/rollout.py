@@ -26,6 +26,7 @@ from common import (
     Requests,
     Worker,
     WorkerError,
+    in_bf16,
     model_name,
     parser,
     print_goals,
@@ -172,8 +173,7 @@ def work(model: str, engine: str, size: dict[str, int]) -> None:
     from sfpo import compute
     from sfpo.training import models
 
-    bf16 = model != EMBEDDED and compute.bf16_is_faster()
-    policy = models.load_model(model, dtype=torch.bfloat16 if bf16 else torch.float32).eval()
+    policy = models.load_model(model, dtype=torch.bfloat16 if in_bf16(model) else torch.float32).eval()
     compute.prepare_cpu(policy)
     end = int(models.load_tokenizer(model).eos_token_id)
     generator = random.Random(0)

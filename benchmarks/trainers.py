@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from common import EMBEDDED, Requests
+from common import Requests, in_bf16
 
 from sfpo import compute
 
@@ -117,8 +117,7 @@ def same_settings(kind: str, model: str, reward: Any, data: Dataset, **settings:
     """
     policy = models.load_model(model)
     compute.prepare_cpu(policy)
-    bf16 = model != EMBEDDED and compute.bf16_is_faster()
-    common = quiet() | {"bf16": bf16, "gradient_checkpointing": False, "logging_steps": 1} | settings
+    common = quiet() | {"bf16": in_bf16(model), "gradient_checkpointing": False, "logging_steps": 1} | settings
     trainer_class, config = (
         (SFPOTrainer, SFPOConfig(**({"gate": "off"} | common)))
         if kind == "sfpo"

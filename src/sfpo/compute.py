@@ -49,8 +49,8 @@ def prepare_cpu(model: Any, attn_implementation: str | None = None) -> str:
 def bf16_is_faster(cpu: str | None = None) -> bool:
     """Whether the CPU multiplies bf16 matrices faster than fp32 ones.
 
-    It does with AMX, and on AMD's processors with AVX512-BF16. On an Intel Xeon that has AVX512-BF16 but no AMX (or whose
-    virtual machine hides it) one core reached 85 GFLOP/s in bf16 and 153 in fp32: 1,024 x 576 x 1,536, torch 2.13.
+    It does with AMX, and on AMD's processors with AVX512-BF16. An Intel Xeon that has AVX512-BF16 but no AMX (or whose virtual
+    machine hides it) is slower in bf16.
 
     Args:
         cpu: the machine's description in the form of Linux's `/proc/cpuinfo`; this machine's if left out.

@@ -1,9 +1,10 @@
 """Completions from a transformers model, for machines where `generate` is the slow part of a step.
 
 What it does differently from `generate`: each distinct prompt is encoded once for all its completions, and what prompts
-begin with in common once for all; sequences that have ended leave the batch; keys and values are written into buffers instead of being concatenated at every token, and
-attention gets these whole, with what is still empty masked, since products copy a slice of them; and the entropy of every
-sampled token's distribution comes along, so that the policy need not be run again for it.
+begin with in common once for all; sequences that have ended leave the batch; keys and values are written into buffers
+instead of being concatenated at every token, and attention gets these whole, with what is still empty masked, since
+products copy a slice of them; and the entropy of every sampled token's distribution comes along, so that the policy need
+not be run again for it.
 
 Shapes: R completions, U distinct prompts, P prompt tokens (padded left), V vocabulary.
 """

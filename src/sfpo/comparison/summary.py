@@ -15,6 +15,8 @@ from sfpo.training.run_files import Row
 SPECIFICATION, SUMMARY, TABLES = "comparison.json", "summary.json", "summary.md"
 
 Summary = dict[str, Any]
+NEARLY_REDUCTION = {name: f"{name}_reduction_to_{efficiency.NEARLY:g}" for name in ("rollout", "time")}
+"""The keys of the reductions to `efficiency.NEARLY` of the baseline's best."""
 
 
 def write_summary(folder: Path) -> Summary:
@@ -86,7 +88,7 @@ def _figures(done: dict[int, list[Row]], baseline: dict[int, list[Row]], seeds: 
             figures[f"{amount}_to_target"] = _json(measured.needed)
             figures[f"{name}_reduction"] = _reduction(measured)
             nearly = efficiency.reduction(ours, theirs, amount, efficiency.NEARLY)
-            figures[f"{name}_reduction_to_{efficiency.NEARLY:g}"] = _reduction(nearly)
+            figures[NEARLY_REDUCTION[name]] = _reduction(nearly)
     return figures
 
 
@@ -138,7 +140,7 @@ def as_markdown(summary: Summary) -> str:
             cells = [f"{figures['target_accuracy']:.1%}"]
             for needed, form, name in (("rollouts", ",.0f", "rollout"), ("seconds", ",.1f", "time")):
                 cells += [amount(figures[f"{needed}_to_target"], form), times(figures[f"{name}_reduction"])]
-                cells += [times(figures[f"{name}_reduction_to_{efficiency.NEARLY:g}"])]
+                cells += [times(figures[NEARLY_REDUCTION[name]])]
             lines.append(f"| {name} | {' | '.join(cells)} |")
     lines += [
         "",

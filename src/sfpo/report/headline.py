@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from sfpo.comparison.efficiency import NEARLY
-from sfpo.comparison.summary import amount, percent, times
+from sfpo.comparison.summary import NEARLY_REDUCTION, amount, percent, times
 from sfpo.report.colors import NEUTRAL, Color, color_of
 from sfpo.report.folder import Comparison, Run, Variant, column
 from sfpo.report.gate import closed_steps, has_gate
@@ -111,7 +111,7 @@ def tables_of_comparison(comparison: Comparison, looks: dict[str, Color]) -> lis
         for variant in efficient:
             figures = variant.figures
             target = figures.get("target_accuracy")
-            nearly = figures.get(f"rollout_reduction_to_{NEARLY:g}")  # not in a summary written before it was defined
+            nearly = figures.get(NEARLY_REDUCTION["rollout"])  # not in a summary written before it was defined
             rows.append(
                 [
                     variant.name,

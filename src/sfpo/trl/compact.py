@@ -1,9 +1,9 @@
 """Log-probabilities of completions without the work that adds nothing: padding, repeated prompts, prompt logits.
 
 TRL scores a micro-batch as one padded rectangle. Here its rows are cut by length into smaller rectangles, each distinct
-prompt is encoded once for all its completions, what prompts begin with in common once for all, and (off Triton, where TRL's head scores every position) no prompt
-position goes through the vocabulary. What comes out is the same up to the order of floating-point sums, and so is the
-gradient.
+prompt is encoded once for all its completions, what prompts begin with in common once for all, and (off Triton, where TRL's
+head scores every position) no prompt position goes through the vocabulary. What comes out is the same up to the order of
+floating-point sums, and so is the gradient.
 
 Shapes: R rows, P prompt tokens (padded left), C completion tokens (padded right), U distinct prompts.
 """
