@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from sfpo import SlowFast
+from sfpo.slow_fast import CPU_CHUNK
 
 
 def quadratic(hessian, rate):
@@ -147,6 +148,28 @@ def test_report_says_what_the_step_did():
     assert slow_fast.report.passes == [1.0, 2.0, 10.0]
     assert slow_fast.report.drift == pytest.approx(3.0 / 5.0)
     assert slow_fast.report.bytes_held == theta.nbytes
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize(
+    "shape_it",
+    [lambda w: w, lambda w: w.view(-1, 2).t(), lambda w: w[:0], lambda w: w[0]],
+    ids=["", "t", "empty", "0-d"],
+)
+def test_weights_of_many_chunks_and_any_layout_are_moved_whole(dtype, shape_it):
+    start = shape_it(torch.randn(2 * CPU_CHUNK + 6, generator=torch.Generator().manual_seed(0)).to(dtype))
+    theta = nn.Parameter(start.clone())
+    assert theta.is_contiguous() == start.is_contiguous()
+
+    def update():
+        with torch.no_grad():
+            theta.mul_(1.5)
+
+    slow_fast = SlowFast([theta], inner_steps=1, alpha=0.8)
+    with slow_fast.trajectory(update):
+        assert torch.equal(theta, torch.lerp(start * 1.5, start, 1.0 - 0.8))
+    assert slow_fast.report.start_norm == pytest.approx(start.double().norm().item(), rel=1e-5)
+    assert slow_fast.report.distance == pytest.approx((start * 1.5 - start).double().norm().item(), rel=1e-5)
 
 
 def test_a_closed_gate_takes_no_snapshot():

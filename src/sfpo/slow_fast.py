@@ -10,6 +10,7 @@ Source: Slow-Fast Policy Optimization, arXiv 2510.04072, stages I to III. The op
 K + 1 passes and are not repositioned. With α = 0 the whole step is one plain pass.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,9 +18,14 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
-from torch.distributed.tensor import DTensor
+from torch.distributed.tensor import DTensor, Partial
 
 Result = TypeVar("Result")
+
+CPU_CHUNK = 2**17
+"""Weights repositioned at a time on a CPU: few enough for its cache."""
+ACCELERATOR_CHUNK = 2**24
+"""Weights repositioned at a time on an accelerator: enough to keep it busy, 64 MiB of temporaries in fp32."""
 
 
 @dataclass
@@ -132,16 +138,17 @@ class _Snapshot:
     def reposition(self, alpha: float) -> tuple[float, float]:
         """Move the weights to θ_0 + α (θ - θ_0), in place; returns ‖θ - θ_0‖ and ‖θ_0‖.
 
-        Weight by weight, so that each is read from memory once for both.
+        Chunk by chunk, so that each is read from memory once for all three, and no temporary has a weight's size.
         """
-        moved, start = [], []
+        moved, start = _SumsOfSquares(), _SumsOfSquares()
         for parameter, copy in zip(self._parameters, self._copies, strict=True):
-            origin = copy.to(parameter.device, non_blocking=True)
-            start.append(_norm(_like(origin, parameter)))
-            moved.append(_norm(parameter - _like(origin, parameter)))
-            if alpha < 1.0:
-                _local(parameter).lerp_(origin, 1.0 - alpha)
-        return _total(moved), _total(start)
+            for weights, origin in _chunks(_local(parameter), copy):
+                origin = origin.to(weights.device, non_blocking=True)
+                start.add(origin, parameter)
+                moved.add(weights - origin, parameter)
+                if alpha < 1.0:
+                    weights.lerp_(origin, 1.0 - alpha)
+        return math.sqrt(moved.total()), math.sqrt(start.total())
 
     @torch.no_grad()
     def restore(self) -> None:
@@ -170,22 +177,37 @@ def _copy(tensor: Tensor, device: torch.device | None) -> Tensor:
     return copy.copy_(tensor, non_blocking=True)
 
 
-def _like(local: Tensor, parameter: Tensor) -> Tensor:
-    """Give a local shard the sharding of the parameter that it is a copy of."""
-    if not isinstance(parameter, DTensor):
-        return local
-    return DTensor.from_local(
-        local, parameter.device_mesh, parameter.placements, shape=parameter.shape, stride=parameter.stride()
-    )
+def _chunks(weights: Tensor, copy: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Pairs of matching views; together they cover both tensors."""
+    if not (weights.is_contiguous() and copy.is_contiguous()):
+        yield weights, copy
+        return
+    size = CPU_CHUNK if weights.device.type == "cpu" else ACCELERATOR_CHUNK
+    yield from zip(torch.split(weights.view(-1), size), torch.split(copy.view(-1), size), strict=True)
 
 
-def _norm(tensor: Tensor) -> Tensor:
-    # Half-precision weights are summed in fp32: ten million squares do not fit bf16.
-    norm: Tensor = torch.linalg.vector_norm(tensor, dtype=torch.promote_types(tensor.dtype, torch.float32))
-    return norm.float()
+class _SumsOfSquares:
+    """The sum of squares of tensors that may lie on several devices, or be shards of DTensors."""
 
+    def __init__(self) -> None:
+        self._summands: dict[Any, list[Tensor]] = {}
 
-def _total(norms: list[Tensor]) -> float:
-    # The norm of the norms, so that no full-size temporary outlives its own parameter.
-    total = torch.nn.utils.get_total_norm(norms)
-    return float(total.full_tensor() if isinstance(total, DTensor) else total)
+    def add(self, local: Tensor, parameter: Tensor) -> None:
+        """Add the squares of a tensor that lies where this process holds (a part of) `parameter`."""
+        # Half-precision weights are summed in fp32: ten million squares do not fit bf16. A dot product, because
+        # `vector_norm` takes longer than reading its input from memory does.
+        flat = local.reshape(-1).to(torch.promote_types(local.dtype, torch.float32))
+        shared = (parameter.device_mesh, parameter.placements) if isinstance(parameter, DTensor) else None
+        self._summands.setdefault((local.device, shared), []).append(torch.dot(flat, flat).float())
+
+    def total(self) -> float:
+        """The sum over all processes that hold a shard, each shard counted once."""
+        total = 0.0
+        for (_, shared), summands in self._summands.items():
+            summed = torch.stack(summands).sum()
+            if shared is not None:
+                mesh, placements = shared
+                partial = [placement if placement.is_replicate() else Partial() for placement in placements]
+                summed = DTensor.from_local(summed, mesh, partial).full_tensor()
+            total += float(summed)
+        return total
