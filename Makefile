@@ -13,7 +13,7 @@ demo: $(VENV)/ready
 	$(BIN)/sfpo train
 
 test: $(VENV)/ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # Two processes under DDP, FSDP2 and DeepSpeed, on the CPU; without DeepSpeed, `make test` skips its part of these.
 test-engines: $(VENV)/ready-engines

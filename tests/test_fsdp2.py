@@ -1,7 +1,5 @@
 """The core on sharded weights: two gloo processes against one."""
 
-import os
-
 import pytest
 import torch
 import torch.distributed as dist
@@ -40,8 +38,7 @@ def train(model, rows):
 
 
 def sharded(rank, folder, shape):
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT="29511", RANK=str(rank), WORLD_SIZE="2")
-    dist.init_process_group("gloo")
+    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
     mesh = init_device_mesh("cpu", shape, mesh_dim_names=("replicate", "shard")[-len(shape) :])
     model = make_model()
     for layer in (model[0], model[2], model):
