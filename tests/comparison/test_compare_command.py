@@ -76,7 +76,7 @@ def test_every_run_is_recorded_and_summarised(compared):
     assert (folder / "report.html").is_file()
     tables = (folder / "summary.md").read_text()
     assert "rollout reduction" in tables
-    assert "| sfpo,inner_steps=3 |" in tables
+    assert tables.count("| sfpo,inner_steps=3 |") == 2  # efficiency and accuracy
     assert not list(folder.glob("runs/*/*/checkpoint-*"))
 
 

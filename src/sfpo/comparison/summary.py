@@ -138,9 +138,9 @@ def as_markdown(summary: Summary) -> str:
     for name, figures in summary["variants"].items():
         if "rollout_reduction" in figures:
             cells = [f"{figures['target_accuracy']:.1%}"]
-            for needed, form, name in (("rollouts", ",.0f", "rollout"), ("seconds", ",.1f", "time")):
-                cells += [amount(figures[f"{needed}_to_target"], form), times(figures[f"{name}_reduction"])]
-                cells += [times(figures[NEARLY_REDUCTION[name]])]
+            for needed, form, reduced in (("rollouts", ",.0f", "rollout"), ("seconds", ",.1f", "time")):
+                cells += [amount(figures[f"{needed}_to_target"], form), times(figures[f"{reduced}_reduction"])]
+                cells += [times(figures[NEARLY_REDUCTION[reduced]])]
             lines.append(f"| {name} | {' | '.join(cells)} |")
     lines += [
         "",
