@@ -1,10 +1,12 @@
-"""Completion tokens per second of `sfpo.sampler.sample`, `model.generate` and transformers' continuous batching.
+"""Completion tokens per second of `sfpo.sampler.sample`, `model.generate`, the same with a static cache and a compiled
+forward pass, and transformers' continuous batching.
 
 Groups of completions of the same prompts (embedded: 16 x 8 in fp32; another model: 8 x 8), sampled at temperature
 1 with the precision, threads, matrix products and memory settings that `sfpo train` chooses for the model. Lengths are
 given, so that every engine makes the same tokens: all equal, or skewed (geometric, their mean a quarter of the limit, cut
 off at it), drawn anew each round. `sample` and `generate` are made to choose the end token where a completion's length is
-reached and nowhere else; continuous batching takes the length with each request. Encoding the prompts counts. The engines
+reached and nowhere else; continuous batching takes the length with each request. Encoding the prompts counts; compiling, in
+a first round of warm-up, does not. The engines
 are processes of their own which take turns. An engine that cannot run on this machine is left out, with its reason.
 
 Goals: at least 1.0x the best of the others on equal lengths, and 2x on skewed ones.
@@ -36,7 +38,12 @@ from common import (
 )
 from rich.table import Table
 
-ENGINES = {"sfpo": "sfpo.sampler", "generate": "model.generate", "continuous": "continuous batching"}
+ENGINES = {
+    "sfpo": "sfpo.sampler",
+    "generate": "model.generate",
+    "static": "compiled static cache",
+    "continuous": "continuous batching",
+}
 BOUNDS = {"equal": 1.0, "skewed": 2.0}
 
 
@@ -95,7 +102,8 @@ def measure(model: str, size: dict[str, int], engines: list[str], rounds: int) -
             lengths = lengths_of(kind, rows, size["limit"], seed=number)
             for engine in list(workers):
                 try:
-                    seconds = workers[engine].ask(lengths=lengths, limit=max(lengths))["seconds"]
+                    limit = max(lengths) if kind == "equal" else size["limit"]
+                    seconds = workers[engine].ask(lengths=lengths, limit=limit)["seconds"]
                 except WorkerError as error:
                     left_out[engine] = (str(error).strip().splitlines() or ["it ended without a word"])[-1]
                     workers.pop(engine).close()
@@ -182,13 +190,18 @@ def work(model: str, engine: str, size: dict[str, int]) -> None:
         for _ in range(size["prompts"])
     ]
     prompt_ids = [prompt for prompt in prompts for _ in range(size["group"])]
-    run = {"sfpo": with_sampler, "generate": with_generate, "continuous": with_continuous_batching}[engine]
+    run = {
+        "sfpo": with_sampler,
+        "generate": with_generate,
+        "static": with_static_cache,
+        "continuous": with_continuous_batching,
+    }[engine]
     requests.answer(threads=torch.get_num_threads(), dtype=str(next(policy.parameters()).dtype))
     while (request := requests.next()) is not None:
         lengths = request["lengths"]
         torch.manual_seed(0)
         started = time.perf_counter()
-        made = run(policy, prompt_ids, lengths, end)
+        made = run(policy, prompt_ids, lengths, end, request["limit"])
         seconds = time.perf_counter() - started
         if made != lengths:
             raise RuntimeError(f"{engine} made completions of other lengths than asked for: {made} for {lengths}")
@@ -204,7 +217,7 @@ def ending(logits: Any, ends_now: Any, end: int) -> Any:
     return logits
 
 
-def with_sampler(policy: Any, prompt_ids: list[list[int]], lengths: list[int], end: int) -> list[int]:
+def with_sampler(policy: Any, prompt_ids: list[list[int]], lengths: list[int], end: int, limit: int) -> list[int]:
     import torch
 
     from sfpo.sampler import sample
@@ -219,11 +232,24 @@ def with_sampler(policy: Any, prompt_ids: list[list[int]], lengths: list[int], e
         position += 1
         return ending(logits, ends == position, end)
 
-    sampled = sample(policy, prompt_ids, max_new_tokens=max(lengths), end_ids=[end], restrict=restrict)
+    sampled = sample(policy, prompt_ids, max_new_tokens=limit, end_ids=[end], restrict=restrict)
     return [len(ids) for ids in sampled.completion_ids]
 
 
-def with_generate(policy: Any, prompt_ids: list[list[int]], lengths: list[int], end: int) -> list[int]:
+def with_generate(policy: Any, prompt_ids: list[list[int]], lengths: list[int], end: int, limit: int) -> list[int]:
+    return generated(policy, prompt_ids, lengths, end, max_new_tokens=limit, disable_compile=True)  # as TRL does
+
+
+def with_static_cache(policy: Any, prompt_ids: list[list[int]], lengths: list[int], end: int, limit: int) -> list[int]:
+    from transformers import CompileConfig
+
+    compile_config = CompileConfig(mode="default", dynamic=False)
+    compile_config._compile_all_devices = True  # transformers compiles for accelerators alone otherwise
+    settings = {"max_new_tokens": limit, "cache_implementation": "static", "compile_config": compile_config}
+    return generated(policy, prompt_ids, lengths, end, **settings)
+
+
+def generated(policy: Any, prompt_ids: list[list[int]], lengths: list[int], end: int, **settings: Any) -> list[int]:
     import torch
     from transformers import LogitsProcessorList
 
@@ -238,25 +264,24 @@ def with_generate(policy: Any, prompt_ids: list[list[int]], lengths: list[int], 
         output = policy.generate(
             ids,
             attention_mask=torch.ones_like(ids),
-            max_new_tokens=max(lengths),
             do_sample=True,
             top_k=0,
             eos_token_id=end,
             pad_token_id=end,
             logits_processor=LogitsProcessorList([process]),
-            disable_compile=True,  # as TRL does
+            **settings,
         )
     ended = (output[:, prompt_tokens:] == end).int()
     return [row.index(1) + 1 for row in ended.tolist()]
 
 
-def with_continuous_batching(policy: Any, prompt_ids: list[list[int]], lengths: list[int], end: int) -> list[int]:
+def with_continuous_batching(
+    policy: Any, prompt_ids: list[list[int]], lengths: list[int], end: int, limit: int
+) -> list[int]:
     from transformers import ContinuousBatchingConfig, GenerationConfig
 
-    generation = GenerationConfig(
-        max_new_tokens=max(lengths), do_sample=True, top_k=0, eos_token_id=-1, pad_token_id=end
-    )
-    longest = len(prompt_ids[0]) + max(lengths)
+    generation = GenerationConfig(max_new_tokens=limit, do_sample=True, top_k=0, eos_token_id=-1, pad_token_id=end)
+    longest = len(prompt_ids[0]) + limit
     settings = ContinuousBatchingConfig(
         page_size=64,
         num_blocks=len(prompt_ids) * (longest // 64 + 2),
