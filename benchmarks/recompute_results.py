@@ -3,7 +3,8 @@
 For each folder of `results/` that holds a comparison, `summary.json` and `summary.md` follow from `comparison.json` and
 `evaluations.csv`; so do the tables of README.md and docs/results.md, which stand between `<!-- comparison NAME -->` and
 `<!-- end -->`, and between `<!-- reposition NAME ... -->` and `<!-- end -->` SFPO's accuracy beside multi-epoch GRPO's at the
-same passes. This script writes them anew; with `--check` it changes nothing and fails where something differs.
+same passes, and between `<!-- closings SETTING ... -->` and `<!-- end -->` when gates of a setting (window/threshold/sides)
+would first have closed, from `gate-closures.json`. This script writes them anew; with `--check` it changes nothing and fails where something differs.
 
     python benchmarks/recompute_results.py
 """
@@ -11,10 +12,13 @@ same passes. This script writes them anew; with `--check` it changes nothing and
 from __future__ import annotations
 
 import argparse
+import json
+import math
 import re
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 
@@ -37,6 +41,7 @@ from sfpo.comparison.summary import (
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ("README.md", "docs/results.md")
 _REPOSITION = re.compile(r"(<!-- reposition ([\w -]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_CLOSINGS = re.compile(r"(<!-- closings ([\w/. -]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _TABLE = re.compile(r"(<!-- comparison ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -54,7 +59,8 @@ def main() -> int:
     for page in PAGES:
         text = (ROOT / page).read_text()
         text = _TABLE.sub(lambda found: found[1] + table(summaries[found[2]]) + found[3], text)
-        wanted[ROOT / page] = _REPOSITION.sub(lambda found: found[1] + reposition(found[2].split()) + found[3], text)
+        text = _REPOSITION.sub(lambda found: found[1] + reposition(found[2].split()) + found[3], text)
+        wanted[ROOT / page] = _CLOSINGS.sub(lambda found: found[1] + closings(found[2].split()) + found[3], text)
     different = [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]
     for path in different:
         print(f"{'differs' if check else 'written'}: {path.relative_to(ROOT)}")
@@ -97,6 +103,25 @@ def reposition(names: list[str]) -> str:
             difference = mean_interval(np.array([ends[variant][seed] - other[seed] for seed in seeds]))
             shown = percent(asdict(difference), sign="+")
             lines.append(f"| {name} | {variant.partition('=')[2]} | {len(seeds)} | {shown} |")
+    return "\n".join(lines) + "\n"
+
+
+def closings(settings: list[str]) -> str:
+    """One row a setting, one column a set of runs: the step of the first closing, median over seeds."""
+    steps: dict[str, int] = {}
+    first: dict[tuple[str, str], str] = {}
+    for row in json.loads((ROOT / "results" / "gate-closures.json").read_text()):
+        setting = f"{row['window']}/{row['threshold']:g}/{row['sides']}"
+        steps[row["runs"]] = row["steps"]
+        middle = median(math.inf if step is None else step for step in row["first_closing"])
+        closed = f"{middle:g}" if math.isfinite(middle) else "never"
+        first[setting, row["runs"]] = closed if row["steps"] > row["window"] else "–"
+    names = sorted(steps, key=lambda name: (steps[name], float((name + "=0").split("=")[1])))
+    heads = [f"{name.replace(': sfpo', '').replace(',learning_rate=', ' ')}, {steps[name]} steps" for name in names]
+    lines = [f"| ω | τ | sides | {' | '.join(heads)} |", "|---|---|---|" + "---|" * len(names)]
+    for setting in settings:
+        cells = [*setting.split("/"), *(first[setting, name] for name in names)]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
