@@ -38,6 +38,20 @@ def test_masters_and_the_forwards_weights_are_both_repositioned(both, name):
         assert differs
 
 
+@pytest.mark.parametrize("name", ["zero2_interrupted", "zero3_interrupted"])
+def test_an_error_inside_a_trajectory_puts_the_masters_back(both, name):
+    for result in both[name]:
+        (stage,) = result["stages"]
+        for weight, start in stage["start"].items():
+            assert torch.equal(result["masters"][weight], start), weight
+        passes = [
+            weight
+            for weight, start in stage["start"].items()
+            if not torch.equal(result["weights"][weight], start.bfloat16())
+        ]
+        assert passes, "the forward's weights have not moved: no pass was made"
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_equals_one_plain_process(both, train_alone, stage):
     """In fp32 to float precision; what is left to bf16 is its rounding."""

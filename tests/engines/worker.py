@@ -8,6 +8,7 @@ rollouts.
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,19 @@ class SFPO(Scripted, SFPOTrainer):
         super()._gradient(model, mini_batch)
 
 
+class InjectedError(Exception):
+    pass
+
+
+class InterruptedSFPO(SFPO):
+    """Fails when two fast passes have been made."""
+
+    def _finish_pass(self, index: int) -> None:
+        super()._finish_pass(index)
+        if index == 1:
+            raise InjectedError
+
+
 class GRPO(Scripted, GRPOTrainer):
     pass
 
@@ -163,8 +177,9 @@ def run(model: str, folder: Path, engine: str, method: str, **settings: Any) -> 
         }
     else:
         settings |= {"use_cpu": True, "ddp_backend": "gloo" if processes > 1 else None}
-    trainer_class, config_class = (GRPO, GRPOConfig) if method == "grpo" else (SFPO, SFPOConfig)
-    if method == "sfpo":
+    trainer_class = {"grpo": GRPO, "sfpo": SFPO, "interrupted": InterruptedSFPO}[method]
+    config_class = GRPOConfig if method == "grpo" else SFPOConfig
+    if method != "grpo":
         settings = {"compact_passes": False, "compact_rollouts": False, "gate": "off"} | settings
     rates, vllm_events = Rates(), []
     if settings.get("use_vllm"):
@@ -178,7 +193,8 @@ def run(model: str, folder: Path, engine: str, method: str, **settings: Any) -> 
         callbacks=[rates],
         peft_config=lora and LoraConfig(**lora),
     )
-    trainer.train(resume_from_checkpoint=resume)
+    with suppress(InjectedError):
+        trainer.train(resume_from_checkpoint=resume)
     return {
         "weights": whole_weights(trainer.model),
         "masters": masters(trainer.model),
@@ -264,6 +280,8 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     "zero2_saved": {"engine": "zero2", "method": "sfpo"} | SAVING,
     "zero2_resumed": {"engine": "zero2", "method": "sfpo", "resume": "zero2_saved"} | SAVING,
     "zero2_offloaded": {"engine": "zero2", "method": "sfpo", "max_steps": 1} | OFFLOADED,
+    "zero2_interrupted": {"engine": "zero2", "method": "interrupted"},
+    "zero3_interrupted": {"engine": "zero3", "method": "interrupted"},
     "zero3": {"engine": "zero3", "method": "sfpo"} | SMOOTH,
     "zero3_fp32": {"engine": "zero3", "method": "sfpo", "deepspeed": FP32} | SGD,
     "zero3_mini_batches": {"engine": "zero3", "method": "sfpo", "gradient_checkpointing": True} | MINI_BATCHES,
