@@ -36,11 +36,15 @@ def main() -> None:
     options = parser(__doc__, rounds=7)
     options.add_argument("--model", help="a second model besides the embedded one, such as a .gguf file")
     options.add_argument("--settings", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    options.add_argument(
+        "--only-goals", action="store_true", help="measure at 50 %% and 1:1 alone, in a file of its own"
+    )
     options.add_argument("--profile", action="store_true", help="record where one more step's time goes")
     arguments = options.parse_args()
     if arguments.worker is not None:
         return work(**arguments.worker)
     rounds = 1 if arguments.quick else arguments.rounds
+    only_goals = arguments.quick or arguments.only_goals
     names = [EMBEDDED, arguments.model] if arguments.model else [EMBEDDED]
     cells: list[dict[str, Any]] = []
     goals: list[Goal] = []
@@ -49,30 +53,36 @@ def main() -> None:
         measured = [
             cell
             for ratio in RATIOS
-            if not (arguments.quick and ratio != AT[1])
-            for cell in measure(model, settings, ratio, size, rounds, arguments.quick, arguments.profile)
+            if not (only_goals and ratio != AT[1])
+            for cell in measure(model, settings, ratio, size, rounds, only_goals, arguments.profile)
         ]
         print_table(model, settings, measured)
         cells += measured
         goals += judge(model, settings, measured)
-        save("step_cost", arguments.quick, {"rounds": rounds, "K": 3}, goals, cells=cells)
+        save(
+            "step_cost_goals" if arguments.only_goals else "step_cost",
+            arguments.quick,
+            {"rounds": rounds, "K": 3},
+            goals,
+            cells=cells,
+        )
     print_goals(goals)
 
 
 def sizes(model: str, quick: bool) -> dict[str, int]:
     if quick:
         return {"prompts": 4, "group": 4, "tokens": 20 if model == EMBEDDED else 10}
-    return {"prompts": 16, "group": 8, "tokens": 40} if model == EMBEDDED else {"prompts": 4, "group": 4, "tokens": 60}
+    return {"prompts": 16, "group": 8, "tokens": 40} if model == EMBEDDED else {"prompts": 4, "group": 8, "tokens": 60}
 
 
 def measure(
-    model: str, settings: str, ratio: str, size: dict[str, int], rounds: int, quick: bool, profile: bool
+    model: str, settings: str, ratio: str, size: dict[str, int], rounds: int, only_goals: bool, profile: bool
 ) -> list[dict[str, Any]]:
     """One cell for each share of zero-advantage groups, every variant and round by turns."""
     prompt_tokens = round(RATIOS[ratio] * size["tokens"])
     shape = {"prompts": size["prompts"], "group": size["group"], "prompt_tokens": prompt_tokens}
     shape["completion_tokens"] = size["tokens"] - prompt_tokens
-    shares = [share for share in SHARES if (ratio == AT[1] and not quick) or share == AT[0]]
+    shares = [share for share in SHARES if (ratio == AT[1] and not only_goals) or share == AT[0]]
     workers: dict[str, Worker] = {}
     try:
         for variant in VARIANTS[settings]:
