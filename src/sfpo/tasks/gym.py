@@ -1,4 +1,4 @@
-"""Any procedural task of reasoning-gym, graded by its own scorer."""
+"""Any procedural task of reasoning-gym, graded by its own scorer, but for wrong numbers that contain the right one's digits."""
 
 import re
 from typing import Any
@@ -98,8 +98,19 @@ def _reward(scorer: Any, entries: list[dict[str, Any]]) -> Reward:
         scores: list[float | None] = []
         for completion, index in zip(completions, entry, strict=True):
             problem = entries[index]
-            answer = committed_answer(completion_text(completion), str(problem["answer"]))
-            scores.append(float(scorer.score_answer(answer, problem)))
+            gold = str(problem["answer"]).strip()
+            answer = committed_answer(completion_text(completion), gold)
+            mark = float(scorer.score_answer(answer, problem))
+            scores.append(0.0 if mark < 1.0 and _contains_digits(answer, gold) else mark)
         return scores
 
     return score
+
+
+def _contains_digits(answer: str, gold: str) -> bool:
+    """Whether a number is written with another's digits in it, as 128 with those of 2.
+
+    Many of reasoning-gym's scorers give part marks to a text that contains the answer. For numbers a policy learns to
+    earn them by long ones, and forgets what it is asked.
+    """
+    return bool(gold in answer and _NUMBER.fullmatch(answer) and _NUMBER.fullmatch(gold))
