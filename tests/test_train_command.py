@@ -172,7 +172,7 @@ def test_warnings_of_a_run_that_cannot_learn(tiny_model, tmp_path, capsys):
 def test_lora_and_a_gym_task(tmp_path, capsys):
     code, _, err = run(
         capsys, "train", *SMALL, "--output_dir", tmp_path, "--task", "gym:chain_sum", "--task_params", "min_terms=2",
-        "max_terms=2", "--use_peft", "--lora_target_modules", "q_proj", "v_proj",
+        "max_terms=2", "min_digits=1", "max_digits=1", "--use_peft", "--lora_target_modules", "q_proj", "v_proj",
     )  # fmt: skip
     assert code == 0, err
     assert (tmp_path / "adapter_model.safetensors").is_file()
