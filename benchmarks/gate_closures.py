@@ -55,7 +55,7 @@ def main() -> None:
                     "first_closing": closings,
                 }
             )
-    table = Table(title="Step at which the gate first closes (median over seeds; -: half or more never close)")
+    table = Table(title="Step at which the gate first closes (median over seeds)")
     names = list(runs)
     for column in ("ω", "τ", "sides", *names):
         table.add_column(column)
@@ -93,8 +93,9 @@ def first_closing(entropies: list[float], window: int, threshold: float, sides: 
 
 
 def shown(closings: list[int | None]) -> str:
+    """Their median; "never" where half or more never close."""
     middle = median(math.inf if step is None else step for step in closings)
-    return f"{middle:g}" if math.isfinite(middle) else "-"
+    return f"{middle:g}" if math.isfinite(middle) else "never"
 
 
 if __name__ == "__main__":

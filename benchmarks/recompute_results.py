@@ -4,7 +4,8 @@ For each folder of `results/` that holds a comparison, `summary.json` and `summa
 `evaluations.csv`; so do the tables of README.md and docs/results.md, which stand between `<!-- comparison NAME -->` and
 `<!-- end -->`, and between `<!-- reposition NAME ... -->` and `<!-- end -->` SFPO's accuracy beside multi-epoch GRPO's at the
 same passes, and between `<!-- closings SETTING ... -->` and `<!-- end -->` when gates of a setting (window/threshold/sides)
-would first have closed, from `gate-closures.json`. This script writes them anew; with `--check` it changes nothing and fails where something differs.
+would first have closed, from `gate-closures.json`. This script writes them anew; with `--check` it changes nothing and
+fails where something differs.
 
     python benchmarks/recompute_results.py
 """
@@ -13,14 +14,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import re
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from statistics import median
 
 import numpy as np
+from gate_closures import TARGET, shown
 
 from sfpo.comparison.efficiency import NEARLY, mean_interval
 from sfpo.comparison.records import read_evaluations
@@ -110,12 +110,11 @@ def closings(settings: list[str]) -> str:
     """One row a setting, one column a set of runs: the step of the first closing, median over seeds."""
     steps: dict[str, int] = {}
     first: dict[tuple[str, str], str] = {}
-    for row in json.loads((ROOT / "results" / "gate-closures.json").read_text()):
+    for row in json.loads(TARGET.read_text()):
         setting = f"{row['window']}/{row['threshold']:g}/{row['sides']}"
         steps[row["runs"]] = row["steps"]
-        middle = median(math.inf if step is None else step for step in row["first_closing"])
-        closed = f"{middle:g}" if math.isfinite(middle) else "never"
-        first[setting, row["runs"]] = closed if row["steps"] > row["window"] else "–"
+        # A window that the run cannot fill says nothing.
+        first[setting, row["runs"]] = shown(row["first_closing"]) if row["steps"] > row["window"] else "–"
     names = sorted(steps, key=lambda name: (steps[name], float((name + "=0").split("=")[1])))
     heads = [f"{name.replace(': sfpo', '').replace(',learning_rate=', ' ')}, {steps[name]} steps" for name in names]
     lines = [f"| ω | τ | sides | {' | '.join(heads)} |", "|---|---|---|" + "---|" * len(names)]

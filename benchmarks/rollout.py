@@ -6,8 +6,8 @@ Groups of completions of the same prompts (embedded: 16 x 8 in fp32; another mod
 given, so that every engine makes the same tokens: all equal, or skewed (geometric, their mean a quarter of the limit, cut
 off at it), drawn anew each round. `sample` and `generate` are made to choose the end token where a completion's length is
 reached and nowhere else; continuous batching takes the length with each request. Encoding the prompts counts; compiling, in
-a first round of warm-up, does not. The engines
-are processes of their own which take turns. An engine that cannot run on this machine is left out, with its reason.
+a first round of warm-up, does not. The engines are processes of their own which take turns. An engine that cannot run on this
+machine is left out, with its reason.
 
 Goals: at least 1.0x the best of the others on equal lengths, and 2x on skewed ones.
 
@@ -100,9 +100,10 @@ def measure(model: str, size: dict[str, int], engines: list[str], rounds: int) -
             workers[engine] = Worker({"model": model, "engine": engine, "size": size})
         for number, kind in product(range(rounds + 1), BOUNDS):
             lengths = lengths_of(kind, rows, size["limit"], seed=number)
+            # Of the kind, not of the draw, so that what was compiled for one round fits the next.
+            limit = max(lengths) if kind == "equal" else size["limit"]
             for engine in list(workers):
                 try:
-                    limit = max(lengths) if kind == "equal" else size["limit"]
                     seconds = workers[engine].ask(lengths=lengths, limit=limit)["seconds"]
                 except WorkerError as error:
                     left_out[engine] = (str(error).strip().splitlines() or ["it ended without a word"])[-1]

@@ -138,7 +138,8 @@ class _Snapshot:
     def reposition(self, alpha: float) -> tuple[float, float]:
         """Move the weights to θ_0 + α (θ - θ_0), in place; returns ‖θ - θ_0‖ and ‖θ_0‖.
 
-        Chunk by chunk, so that each is read from memory once for all three, and no temporary has a weight's size.
+        Chunk by chunk, so that each is read from memory once for all three, and (of contiguous weights) no temporary has a
+        weight's size.
         """
         moved, start = _SumsOfSquares(), _SumsOfSquares()
         for parameter, copy in zip(self._parameters, self._copies, strict=True):
@@ -195,7 +196,7 @@ class _SumsOfSquares:
     def add(self, local: Tensor, parameter: Tensor) -> None:
         """Add the squares of a tensor that lies where this process holds (a part of) `parameter`."""
         # Half-precision weights are summed in fp32: ten million squares do not fit bf16. A dot product, because
-        # `vector_norm` takes longer than reading its input from memory does.
+        # on a CPU `vector_norm` takes longer than reading its input from memory does.
         flat = local.reshape(-1).to(torch.promote_types(local.dtype, torch.float32))
         shared = (parameter.device_mesh, parameter.placements) if isinstance(parameter, DTensor) else None
         self._summands.setdefault((local.device, shared), []).append(torch.dot(flat, flat).float())
