@@ -92,6 +92,7 @@ def assert_same_pass(ours, theirs):
         {"delta": 1.5},
         {"temperature": 0.7},
         {"gradient_checkpointing": True},
+        {"cast_lm_head_to_fp32": True},
     ],
     ids=str,
 )

@@ -1,9 +1,9 @@
 """Log-probabilities of completions without the work that adds nothing: padding, repeated prompts, prompt logits.
 
 TRL scores a micro-batch as one padded rectangle. Here its rows are cut by length into smaller rectangles, each distinct
-prompt is encoded once for all its completions, what prompts begin with in common once for all, and (off Triton, where TRL's
-head scores every position) no prompt position goes through the vocabulary. What comes out is the same up to the order of
-floating-point sums, and so is the gradient.
+prompt is encoded once for all its completions, what prompts begin with in common once for all, no prompt position goes
+through the vocabulary (off Triton, TRL's head scores every one), and a CPU takes the quicker head (`head.py`). What comes
+out is the same up to the order of floating-point sums, and so is the gradient.
 
 Shapes: R rows, P prompt tokens (padded left), C completion tokens (padded right), U distinct prompts.
 """
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from sfpo.prefill import Prefill, encode_prompts, forward_cost, positions
+from sfpo.trl.head import Head
 from sfpo.trl.micro_batch import distinct_prompts
 
 
@@ -46,11 +47,12 @@ def split_rows(input_ids: Tensor, attention_mask: Tensor, completion_length: int
     )
 
 
-def score(model: nn.Module, rows: Rows, *, share_prompts: bool) -> tuple[Tensor, Tensor]:
+def score(model: nn.Module, rows: Rows, head: Head, *, share_prompts: bool) -> tuple[Tensor, Tensor]:
     """Log-probabilities and entropies (nats) of the completion tokens, both (R, C), 0 on padding.
 
     Args:
         model: a causal language model with TRL's fused head, whatever it is wrapped in.
+        head: what takes the logits of completions encoded after their prompts.
         share_prompts: encode each distinct prompt once and let its completions attend to that, which needs a plain
             key-value cache (see `sfpo.prefill.keeps_every_key`) and no gradient checkpointing.
     """
@@ -61,7 +63,10 @@ def score(model: nn.Module, rows: Rows, *, share_prompts: bool) -> tuple[Tensor,
     for index in _rectangles(rows, count_prompts=prompts is None):
         part = rows[index]
         length = int(part.completion_mask.sum(1).max())
-        scores = _score_whole(model, part, length) if prompts is None else prompts.score(model, part, index, length)
+        if prompts is None:
+            scores = _score_whole(model, part, length)
+        else:
+            scores = prompts.score(model, part, head, index, length)
         pieces.append((index, length, *scores))
     for index, length, part_logps, part_entropies in pieces:
         columns = torch.arange(length, device=index.device)
@@ -78,7 +83,7 @@ class _EncodedPrompts:
         self._prefill = prefill
         self._prompt_of_row = prompt_of_row
 
-    def score(self, model: nn.Module, part: Rows, index: Tensor, length: int) -> tuple[Tensor, Tensor]:
+    def score(self, model: nn.Module, part: Rows, head: Head, index: Tensor, length: int) -> tuple[Tensor, Tensor]:
         prompt = self._prompt_of_row[index]
         completion_ids, mask = part.completion_ids[:, :length], part.completion_mask[:, :length]
         input_ids = torch.cat([part.prompt_ids[:, -1:], completion_ids[:, :-1]], dim=1)
@@ -88,15 +93,15 @@ class _EncodedPrompts:
             seen = torch.cat([self._prefill.mask[prompt], seen], dim=1)
             layers = [(keys[prompt], values[prompt]) for keys, values in self._prefill.layers]
             cache = DynamicCache(ddp_cache_data=layers)
-        output = model(
+        return head.score(
+            model,
+            completion_ids,
+            mask,
             input_ids=input_ids,
             attention_mask=seen,
             position_ids=positions(seen)[:, -length:],
             past_key_values=cache,
-            shift_labels=completion_ids.masked_fill(mask == 0, -100),
-            fused_lm_head=True,
         )
-        return output.log_probs, output.entropy
 
 
 def _encode_prompts(model: nn.Module, rows: Rows) -> _EncodedPrompts:
@@ -109,7 +114,7 @@ def _encode_prompts(model: nn.Module, rows: Rows) -> _EncodedPrompts:
 
 
 def _score_whole(model: nn.Module, part: Rows, length: int) -> tuple[Tensor, Tensor]:
-    """Prompts and completions in one forward."""
+    """Prompts and completions in one forward, whose prompt positions TRL's head masks."""
     longest = int(part.prompt_mask.sum(1).max())
     completion_ids, mask = part.completion_ids[:, :length], part.completion_mask[:, :length]
     seen = torch.cat([part.prompt_mask[:, -longest:], mask], dim=1)

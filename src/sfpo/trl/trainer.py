@@ -33,6 +33,7 @@ from sfpo.slow_fast import SlowFast
 from sfpo.trl.compact import Rows, score, split_rows
 from sfpo.trl.config import SFPOConfig, SFPORLOOConfig, SlowFastFields
 from sfpo.trl.engines import engine_of
+from sfpo.trl.head import Head
 from sfpo.trl.micro_batch import MicroBatch, completion_tokens, regroup, rows_without_gradient
 from sfpo.trl.pass_metrics import PassMetrics
 from sfpo.trl.rollouts import CompactRollouts
@@ -212,17 +213,26 @@ class SlowFastMixin(_HostTrainer):
 
     def _score(self, model: nn.Module, rows: Rows) -> tuple[Tensor, Tensor]:
         if self._idle is None:
-            return score(model, rows, share_prompts=self._share_prompts)
+            return self._score_all(model, rows)
         idle, kept = self._idle.nonzero()[:, 0], (~self._idle).nonzero()[:, 0]
-        scores = score(model, rows[kept], share_prompts=self._share_prompts)
+        scores = self._score_all(model, rows[kept])
         if self._idle_scores is None:
             with torch.no_grad():
-                idle_scores = score(model, rows[idle], share_prompts=self._share_prompts)
+                idle_scores = self._score_all(model, rows[idle])
         else:
             idle_scores = self._idle_scores[0][idle], self._idle_scores[1][idle]
         order = torch.cat([kept, idle]).argsort()
         logps, entropies = (torch.cat(pair)[order] for pair in zip(scores, idle_scores, strict=True))
         return logps, entropies
+
+    def _score_all(self, model: nn.Module, rows: Rows) -> tuple[Tensor, Tensor]:
+        head = Head.of(
+            self.model,
+            int(rows.completion_mask.sum()),
+            temperature=self.temperature,
+            in_float32=getattr(self.args, "cast_lm_head_to_fp32", False),
+        )
+        return score(model, rows, head, share_prompts=self._share_prompts)
 
     def compute_loss(
         self,
