@@ -22,8 +22,8 @@ from torch.distributed.tensor import DTensor, Partial
 
 Result = TypeVar("Result")
 
-CPU_CHUNK = 2**17
-"""Weights repositioned at a time on a CPU: few enough for its cache."""
+CPU_CHUNK = 2**20
+"""Weights repositioned at a time on a CPU: few enough for its caches, enough to be worth waking its threads for."""
 ACCELERATOR_CHUNK = 2**24
 """Weights repositioned at a time on an accelerator: enough to keep it busy, 64 MiB of temporaries in fp32."""
 
