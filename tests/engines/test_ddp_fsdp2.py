@@ -11,7 +11,9 @@ pytestmark = pytest.mark.skipif(not dist.is_available(), reason="this torch has 
 
 @pytest.fixture(scope="module")
 def both(launch):
-    return launch("ddp", "ddp_mini_batches", "ddp_closed", "ddp_grpo", "ddp_lora", "fsdp2", "fsdp2_lora")
+    from worker import SCENARIOS
+
+    return launch(*(name for name in SCENARIOS if name.startswith(("ddp", "fsdp2"))))
 
 
 @pytest.fixture(scope="module")
@@ -26,13 +28,7 @@ def test_ranks_end_bit_identical(both):
 
 @pytest.mark.parametrize("engine", ["ddp", "fsdp2"])
 def test_two_processes_equal_one_on_the_whole_batch(both, alone, engine):
-    result = both[engine][0]
-    moved = max((alone["weights"][n] - w).abs().max() for n, w in alone["stages"][0]["start"].items())
-    assert moved > 1e-2
-    for name, weight in alone["weights"].items():
-        torch.testing.assert_close(result["weights"][name], weight, rtol=1e-4, atol=1e-6)
-    for key in ("loss", "grad_norm", "sfpo/drift", "sfpo/entropy", "sfpo/alpha", "sfpo/pass_3/kl"):
-        assert history(result, key) == pytest.approx(history(alone, key), rel=1e-4, abs=1e-6)
+    assert_same_training(both[engine][0], alone)
 
 
 @pytest.mark.parametrize("engine", ["ddp", "fsdp2"])
@@ -40,6 +36,26 @@ def test_lora_on_two_processes_equals_one(both, train_alone, engine):
     result = both[f"{engine}_lora"][0]
     for name, weight in train_alone("ddp_lora")["weights"].items():
         torch.testing.assert_close(result["weights"][name], weight, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("engine", ["ddp", "fsdp2"])
+def test_completions_without_a_gradient_are_left_out(both, train_alone, engine):
+    compact, plain = both[f"{engine}_compact"], train_alone("ddp_some_idle")
+    # Ratios and KL are those of the completions with a gradient.
+    assert_same_training(compact[0], plain, keys=["sfpo/pass_3/grad_norm"])
+    for rank in compact:
+        # Two micro-batches a pass: whole in the first pass, where their entropies are not known yet.
+        assert [rank["rows_scored"][step : step + 2] for step in (0, 8)] == [[4, 4], [4, 4]]
+    # The forwards of the ranks are as many, and of different sizes.
+    assert len(compact[0]["rows_scored"]) == len(compact[1]["rows_scored"]) == 2 * 4 * 2
+    assert compact[0]["rows_scored"] != compact[1]["rows_scored"]
+    assert {1, 4} <= {*compact[0]["rows_scored"], *compact[1]["rows_scored"]}
+
+
+def test_and_in_several_mini_batches(both):
+    compact, plain = both["ddp_compact_mini_batches"], both["ddp_some_idle_mini_batches"][0]
+    assert_same_training(compact[0], plain, keys=["sfpo/pass_3/grad_norm"])
+    assert min(compact[0]["rows_scored"]) < 4
 
 
 @pytest.mark.parametrize("engine", ["ddp", "fsdp2"])
@@ -91,6 +107,15 @@ def test_lora_copies_and_moves_only_the_adapters(both, engine):
     adapters = sum(weight.nbytes for name, weight in end.items() if "lora_" in name)
     share = history(result, "sfpo/snapshot_bytes")[0] / adapters
     assert share == 1 if engine == "ddp" else share == pytest.approx(0.5, abs=0.05)
+
+
+def assert_same_training(result, plain, keys=("sfpo/pass_3/kl",)):
+    moved = max((plain["weights"][n] - w).abs().max() for n, w in plain["stages"][0]["start"].items())
+    assert moved > 1e-2
+    for name, weight in plain["weights"].items():
+        torch.testing.assert_close(result["weights"][name], weight, rtol=1e-4, atol=1e-6)
+    for key in ("loss", "grad_norm", "sfpo/drift", "sfpo/entropy", "sfpo/alpha", *keys):
+        assert history(result, key) == pytest.approx(history(plain, key), rel=1e-4, abs=1e-6)
 
 
 def assert_equal(ours, theirs, name=""):

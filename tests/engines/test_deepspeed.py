@@ -63,6 +63,15 @@ def test_equals_one_plain_process(both, train_alone, stage):
     assert_near(both[stage][0], train_alone(stage))
 
 
+@pytest.mark.parametrize("stage", ["zero2", "zero3"])
+def test_completions_without_a_gradient_are_left_out(both, train_alone, stage):
+    compact, plain = both[f"{stage}_compact"], train_alone("ddp_some_idle")
+    for name, weight in plain["weights"].items():
+        torch.testing.assert_close(compact[0]["masters"][name], weight, rtol=1e-4, atol=2e-6)
+    assert compact[0]["rows_scored"] != compact[1]["rows_scored"]
+    assert min(compact[0]["rows_scored"] + compact[1]["rows_scored"]) == 1
+
+
 def test_bf16_leads_sfpo_no_further_astray_than_multi_epoch_grpo(both, train_alone, tiny_model):
     """A ratio that rounding moves across its bound switches a token's gradient off or on, SFPO or not."""
     origin = load_file(f"{tiny_model}/model.safetensors")

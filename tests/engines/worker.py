@@ -52,6 +52,11 @@ def reward_low_digits(completions: list[str], **columns: Any) -> list[float]:
     return [sum(character in "012" for character in c) / max(1, len(c)) for c in completions]
 
 
+def reward_low_start(completions: list[str], **columns: Any) -> list[float]:
+    """The same for all completions of many a prompt."""
+    return [float(c[:1] in {"0", "1"}) for c in completions]
+
+
 class Scripted:
     """Completions that do not depend on the policy, nor on how the batch is spread over processes."""
 
@@ -76,11 +81,17 @@ class SFPO(Scripted, SFPOTrainer):
         self.own_entropies: list[float] = []
         """Of this process's own completions, which α must not depend on alone."""
         self.stages: list[dict[str, Any]] = []
+        self.rows_scored: list[int] = []
+        """Of each forward that compact passes make."""
 
     def _reduce(self, tensor: torch.Tensor, how: str = "sum") -> torch.Tensor:
         if tensor.numel() == 2:
             self.own_entropies.append(float(tensor[0] / tensor[1]))
         return super()._reduce(tensor, how)
+
+    def _score_all(self, model: torch.nn.Module, rows: Any) -> Any:
+        self.rows_scored.append(len(rows.completion_ids))
+        return super()._score_all(model, rows)
 
     def _run_trajectory(self, model: torch.nn.Module, batch: Any) -> None:
         self.stages.append({"start": masters(self.model)})
@@ -139,6 +150,7 @@ def run(model: str, folder: Path, engine: str, method: str, **settings: Any) -> 
     os.environ.pop("ACCELERATE_USE_DEEPSPEED", None)
     processes = int(os.environ.get("WORLD_SIZE", 1))
     lora = settings.pop("lora", None)
+    reward = settings.pop("reward", reward_low_digits)
     resume = settings.pop("resume", None)
     if resume is not None:
         resume = str(folder.parent / resume / "checkpoint-2")
@@ -187,7 +199,7 @@ def run(model: str, folder: Path, engine: str, method: str, **settings: Any) -> 
         vllm_generation.VLLMClient = FakeServer(vllm_events)
     trainer = trainer_class(
         model=model,
-        reward_funcs=reward_low_digits,
+        reward_funcs=reward,
         args=config_class(output_dir=str(folder), **settings),
         train_dataset=Dataset.from_dict({"prompt": PROMPTS}),
         callbacks=[rates],
@@ -201,6 +213,7 @@ def run(model: str, folder: Path, engine: str, method: str, **settings: Any) -> 
         "stages": getattr(trainer, "stages", None),
         "log": trainer.state.log_history,
         "own_entropies": getattr(trainer, "own_entropies", None),
+        "rows_scored": getattr(trainer, "rows_scored", None),
         "rates": rates.values,
         "folder": folder,
         "synced": [weights for what, weights in vllm_events if what == "sync"],
@@ -238,6 +251,8 @@ SGD = {"optim": "sgd", "learning_rate": 0.1}
 # Without clipping, a ratio that bf16 moves across its bound does not switch a token's gradient off.
 SMOOTH = {"optim": "sgd", "learning_rate": 0.03, "epsilon": 10.0}
 GATE = {"gate": "reversible", "gate_sides": "upper", "entropy_window": 2, "entropy_threshold": 0.5}
+SOME_IDLE = {"method": "sfpo", "reward": reward_low_start}
+COMPACT = SOME_IDLE | {"compact_passes": True}
 LORA = {"r": 4, "lora_dropout": 0.1, "target_modules": ["q_proj", "v_proj"]}
 MINI_BATCHES = {"steps_per_generation": 4}
 EPOCHS = {"lr_scheduler_type": "constant", "max_steps": 1}
@@ -262,6 +277,11 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     "ddp_lora": {"engine": "ddp", "method": "sfpo", "lora": LORA, "max_steps": 1},
     "fsdp2": {"engine": "fsdp2", "method": "sfpo"} | SGD | GATE,
     "fsdp2_lora": {"engine": "fsdp2", "method": "sfpo", "lora": LORA, "max_steps": 1},
+    "ddp_some_idle": {"engine": "ddp"} | SOME_IDLE | SGD,
+    "ddp_compact": {"engine": "ddp"} | COMPACT | SGD,
+    "ddp_some_idle_mini_batches": {"engine": "ddp"} | SOME_IDLE | SGD | MINI_BATCHES,
+    "ddp_compact_mini_batches": {"engine": "ddp"} | COMPACT | SGD | MINI_BATCHES,
+    "fsdp2_compact": {"engine": "fsdp2"} | COMPACT | SGD,
     "zero1": {"engine": "zero1", "method": "sfpo"} | SMOOTH,
     "zero1_fp32": {"engine": "zero1", "method": "sfpo", "deepspeed": FP32} | SGD,
     "zero1_own_schedule": {
@@ -284,6 +304,8 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     "zero3_interrupted": {"engine": "zero3", "method": "interrupted"},
     "zero3": {"engine": "zero3", "method": "sfpo"} | SMOOTH,
     "zero3_fp32": {"engine": "zero3", "method": "sfpo", "deepspeed": FP32} | SGD,
+    "zero2_compact": {"engine": "zero2", "deepspeed": FP32} | COMPACT | SGD,
+    "zero3_compact": {"engine": "zero3", "deepspeed": FP32} | COMPACT | SGD,
     "zero3_mini_batches": {"engine": "zero3", "method": "sfpo", "gradient_checkpointing": True} | MINI_BATCHES,
     "zero3_closed": {"engine": "zero3", "method": "sfpo", "alpha": 0.0},
     "zero3_grpo": {"engine": "zero3", "method": "grpo"},

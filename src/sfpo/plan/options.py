@@ -110,7 +110,7 @@ def _workload(settings: dict[str, Any], device: Hardware) -> Workload:
         gradient_checkpointing=settings.get("gradient_checkpointing", not device.is_cpu),
         bf16=settings["bf16"],
         active_share=settings["active_share"],
-        # On several devices the passes are TRL's.
+        # On several devices counted as TRL's: the one with the most completions to score sets the pace.
         compact=settings.get("compact_passes", True) and settings["devices"] == 1,
         scores_first=mini_batches > 1 or bool(corrected),
         vllm_share=_vllm_share(settings),

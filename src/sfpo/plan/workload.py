@@ -35,7 +35,7 @@ class Workload:
     active_share: float = 1.0
     """Share of the groups with an advantage; compact passes leave the others out."""
     compact: bool = True
-    """Passes leave out padding, repeated prompts and completions without an advantage (`compact_passes`, one process)."""
+    """Passes leave out padding, repeated prompts and completions without an advantage (`compact_passes` on one process)."""
     scores_first: bool = False
     """Whether π_old is scored before the passes: with several mini-batches, or rollouts of vLLM that are corrected."""
     vllm_share: float | None = None

@@ -3,7 +3,8 @@
 TRL scores a micro-batch as one padded rectangle. Here its rows are cut by length into smaller rectangles, each distinct
 prompt is encoded once for all its completions, what prompts begin with in common once for all, no prompt position goes
 through the vocabulary (off Triton, TRL's head scores every one), and a CPU takes the quicker head (`head.py`). What comes
-out is the same up to the order of floating-point sums, and so is the gradient.
+out is the same up to the order of floating-point sums, and so is the gradient. Where only one forward may be made, it is
+one rectangle, without the padding that all its rows have.
 
 Shapes: R rows, P prompt tokens (padded left), C completion tokens (padded right), U distinct prompts.
 """
@@ -47,20 +48,24 @@ def split_rows(input_ids: Tensor, attention_mask: Tensor, completion_length: int
     )
 
 
-def score(model: nn.Module, rows: Rows, head: Head, *, share_prompts: bool) -> tuple[Tensor, Tensor]:
+def score(
+    model: nn.Module, rows: Rows, head: Head, *, share_prompts: bool, one_forward: bool
+) -> tuple[Tensor, Tensor]:
     """Log-probabilities and entropies (nats) of the completion tokens, both (R, C), 0 on padding.
 
     Args:
         model: a causal language model with TRL's fused head, whatever it is wrapped in.
         head: what takes the logits of completions encoded after their prompts.
         share_prompts: encode each distinct prompt once and let its completions attend to that, which needs a plain
-            key-value cache (see `sfpo.prefill.keeps_every_key`) and no gradient checkpointing.
+            key-value cache (see `sfpo.prefill.keeps_every_key`) and no gradient checkpointing. Not with one forward.
+        one_forward: leave the rows one rectangle.
     """
     logps = rows.completion_ids.new_zeros(rows.completion_ids.shape, dtype=torch.float32)
     entropies = torch.zeros_like(logps)
     prompts = _encode_prompts(model, rows) if share_prompts else None
     pieces = []
-    for index in _rectangles(rows, count_prompts=prompts is None):
+    whole = torch.arange(len(logps), device=logps.device)
+    for index in [whole] if one_forward else _rectangles(rows, count_prompts=prompts is None):
         part = rows[index]
         length = int(part.completion_mask.sum(1).max())
         if prompts is None:

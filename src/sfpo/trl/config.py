@@ -31,8 +31,8 @@ class SlowFastFields(SlowFastSettings, _HostConfig):
         default=True,
         metadata={
             "help": "Make the passes cheap: leave out completions without a gradient, padding, repeated prompts and "
-            "prompt logits. Same loss and gradient up to summation order; False, like several processes, scores batches "
-            "just as TRL does."
+            "prompt logits (with several processes, completions without a gradient, from the second pass on). Same loss "
+            "and gradient up to summation order; False scores batches just as TRL does."
         },
     )
     compact_rollouts: bool = field(

@@ -8,7 +8,8 @@ Where it departs from `GRPOTrainer`, and from nowhere else:
    weights are repositioned; the gradient is computed anew. The optimizer steps that the trainer goes on to make are the
    slow pass. So nothing of a trajectory outlives the hook, and steps, schedule, logs and checkpoints count as ever.
 3. With `compact_passes`, micro-batches are scored without the work that adds nothing (`compact.py`), and completions
-   whose advantage is exactly 0 leave the backward of every pass, and the forward of all but the first.
+   whose advantage is exactly 0 leave the backward of every pass, and the forward of all but the first (with several
+   processes, every pass but the first).
 4. π_old is the policy at θ_0 in every pass: the log-probabilities of pass 0 are kept in the batch (where TRL computes
    them itself, with several mini-batches a pass, its own are used).
 """
@@ -105,13 +106,10 @@ class SlowFastMixin(_HostTrainer):
 
     def _decide_compaction(self) -> None:
         args = self.args
-        # Several processes must make the same forwards for the collectives of DDP and FSDP2 to meet; how many the compact
-        # passes make depends on a process's own completions. DeepSpeed's engine hooks each forward.
-        compact = (
-            args.compact_passes
-            and self.accelerator.distributed_type == DistributedType.NO
-            and not self.aux_loss_enabled
-        )
+        compact = args.compact_passes and not self.aux_loss_enabled
+        # Several processes must make the same forwards for the collectives of DDP and FSDP2 to meet, whatever their own
+        # completions are, and DeepSpeed's engine hooks each: one a micro-batch, as TRL makes.
+        self._one_forward = self.accelerator.distributed_type != DistributedType.NO
         # What these add to the loss has a gradient in every completion, or depends on all of a micro-batch.
         in_every_row = (
             getattr(self, "_entropy_bonus_enabled", False) or getattr(self, "top_entropy_quantile", 1.0) < 1.0
@@ -122,7 +120,9 @@ class SlowFastMixin(_HostTrainer):
         # BNPO normalises each micro-batch by its own tokens, so its rows must stay together.
         self._regroup_rows = compact and not in_every_row and getattr(self, "loss_type", None) != "bnpo"
         # Checkpointing recomputes layers without the cache that shared prompts live in.
-        self._share_prompts = compact and not args.gradient_checkpointing and keeps_every_key(self.model.config)
+        self._share_prompts = (
+            not self._one_forward and not args.gradient_checkpointing and keeps_every_key(self.model.config)
+        )
 
     # ---- What the passes are made of ------------------------------------------------------------------------------
 
@@ -212,7 +212,7 @@ class SlowFastMixin(_HostTrainer):
         return logps, entropies, aux_loss
 
     def _score(self, model: nn.Module, rows: Rows) -> tuple[Tensor, Tensor]:
-        if self._idle is None:
+        if self._idle is None or (self._one_forward and self._idle_scores is None):
             return self._score_all(model, rows)
         idle, kept = self._idle.nonzero()[:, 0], (~self._idle).nonzero()[:, 0]
         scores = self._score_all(model, rows[kept])
@@ -232,7 +232,7 @@ class SlowFastMixin(_HostTrainer):
             temperature=self.temperature,
             in_float32=getattr(self.args, "cast_lm_head_to_fp32", False),
         )
-        return score(model, rows, head, share_prompts=self._share_prompts)
+        return score(model, rows, head, share_prompts=self._share_prompts, one_forward=self._one_forward)
 
     def compute_loss(
         self,
