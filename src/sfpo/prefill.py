@@ -51,14 +51,16 @@ def encode_prompts(model: Any, ids: Tensor, mask: Tensor) -> Prefill:
         )
         rest = mask * (mask.cumsum(1) > common)
         ids, mask = ids[:, common:], torch.cat([mask.new_ones(len(ids), common), rest[:, common:]], dim=1)
-    # One logit is the least that the model's own forward computes.
+    # One logit is the least that the model's own forward computes. By an index rather than a count: the count's slice is not
+    # contiguous, and on a CPU a frozen head would then be copied for every prompt.
+    last = torch.tensor([-1], device=ids.device)
     output = model(
         input_ids=ids,
         attention_mask=mask,
         position_ids=positions(mask)[:, -ids.shape[1] :],
         past_key_values=cache,
         use_cache=True,
-        logits_to_keep=1,
+        logits_to_keep=last,
     )
     layers = [(layer.keys, layer.values) for layer in output.past_key_values.layers]
     return Prefill(output.logits[:, -1], layers, mask)
