@@ -68,6 +68,15 @@ def test_prompts_are_encoded_as_each_alone(model, forwards_are_cheap, attention,
 
 
 @torch.no_grad()
+def test_the_head_reads_contiguous_states(model):
+    """A CPU's matmul copies a frozen head for each row of others."""
+    contiguous = []
+    hook = model.lm_head.register_forward_pre_hook(lambda module, args: contiguous.append(args[0].is_contiguous()))
+    encode_prompts(model, *padded(ENDINGS))
+    hook.remove()
+    assert contiguous == [True]
+
+
 def test_a_forward_must_save_more_than_it_costs(model):
     prompts = [[*BEGINNING, first, second] for first in range(2, 12) for second in (3, 4)]
     _, few = tokens_seen(model, lambda: encode_prompts(model, *padded(prompts[:5])))
