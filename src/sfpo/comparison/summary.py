@@ -10,6 +10,7 @@ import numpy as np
 from sfpo.comparison import efficiency
 from sfpo.comparison.efficiency import Interval, Runs
 from sfpo.comparison.records import read_evaluations
+from sfpo.model_label import model_label
 from sfpo.training.run_files import Row
 
 SPECIFICATION, SUMMARY, TABLES = "comparison.json", "summary.json", "summary.md"
@@ -124,7 +125,7 @@ def as_markdown(summary: Summary) -> str:
     """The efficiency table and the accuracy table, in the paper's form."""
     seeds = len(summary["seeds"])
     lines = [
-        f"# {summary['model']} on {summary['task']}",
+        f"# {model_label(summary['model'])} on {summary['task']}",
         "",
         f"{seeds} seed{'s' if seeds > 1 else ''}, {summary['held_out_problems']} held-out problems. In brackets: 95 % "
         "intervals, bootstrapped over seeds. Seconds are those of rollouts and updates.",

@@ -4,6 +4,7 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from sfpo.model_label import model_label
 from sfpo.report import run_figures
 from sfpo.report.colors import Color
 from sfpo.report.comparison_figures import ComparisonFigures
@@ -90,7 +91,9 @@ def content_of(shown: Run | Comparison) -> Content:
 
 
 def _of_run(run: Run) -> Content:
-    named = [str(run.settings[name]) for name in ("method", "task", "model") if name in run.settings]
+    named = [str(run.settings[name]) for name in ("method", "task") if name in run.settings]
+    if "model" in run.settings:
+        named.append(model_label(str(run.settings["model"])))
     facts = [f"seed {run.settings['seed']}"] if "seed" in run.settings else []
     return Content(
         kind="run",
@@ -119,7 +122,7 @@ def _of_comparison(comparison: Comparison) -> Content:
         facts.append(f"{comparison.held_out_problems:,} held-out problems")
     return Content(
         kind="comparison",
-        title=f"{comparison.task} · {comparison.model}",
+        title=f"{comparison.task} · {model_label(comparison.model)}",
         facts=facts,
         notes=comparison.notes + _thinning(runs, most),
         cards=cards_of_comparison(comparison),

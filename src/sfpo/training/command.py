@@ -22,6 +22,7 @@ from trl import get_peft_config, get_quantization_config
 from sfpo import compute
 from sfpo.errors import UsageError
 from sfpo.evaluation.during_training import TrainingBenchmarks
+from sfpo.model_label import model_label
 from sfpo.tasks import Task, load_task
 from sfpo.training import cost, models
 from sfpo.training.evaluate import Evaluation, as_prompts, evaluate
@@ -104,7 +105,7 @@ def _run(
     machine += ", bf16" if training.bf16 else ", fp16" if training.fp16 else ", fp32"
     records = RunRecords(folder, training.process_index == 0)
     reward = RecordedReward(task.reward, records, options.completions_per_step)
-    title = f"{options.method} · {options.model} ({weights / 1e6:.1f} M weights) · {task.name}"
+    title = f"{options.method} · {model_label(options.model)} ({weights / 1e6:.1f} M weights) · {task.name}"
     progress = ProgressCallback(console, escape(title), reward)
     try:
         trainer = SFPOTrainer(
