@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sfpo.grading import Pool, grade, grade_all, validate_golds
-from sfpo.grading.pool import Task, shared_pool
+from sfpo.grading.pool import MEMORY_LIMIT, Task, _Worker, shared_pool
 
 SLOW = (r"\frac{x}{2}", r"\boxed{((((9!)!)!)!)!+x}")
 EASY = ("x+1", r"\boxed{1+x}")
@@ -91,6 +91,23 @@ def test_a_lost_worker_is_replaced() -> None:
     assert [verdict.status for verdict in grade_all([EASY] * 4, pool=pool)] == ["correct"] * 4
     assert not set(lost) & set(supervisors(pool))
     pool.close()
+
+
+def test_a_worker_lost_while_it_starts_is_replaced() -> None:
+    pool = Pool()
+    pool._workers = [_Worker(MEMORY_LIMIT) for _ in range(2)]
+    for supervisor in supervisors(pool):
+        os.kill(supervisor, signal.SIGKILL)
+    assert [verdict.status for verdict in grade_all([EASY] * 2, pool=pool)] == ["correct"] * 2
+    pool.close()
+
+
+def test_workers_that_never_start_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    pool = Pool()
+    with pytest.raises(RuntimeError, match="ended while it started"):
+        grade_all([EASY], pool=pool)
+    assert not pool._workers
 
 
 def test_many_threads_share_the_workers() -> None:

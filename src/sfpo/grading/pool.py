@@ -96,7 +96,7 @@ class Pool:
                         selector.unregister(worker.replies)
                         worker.stop()
                         self._workers.remove(worker)
-                        replacement = _Worker(self._memory_limit)
+                        replacement = _Worker(self._memory_limit, second_try=worker.failed_to_start)
                         self._workers.append(replacement)
                         selector.register(replacement.replies, selectors.EVENT_READ, replacement)
                 for worker in self._workers:
@@ -121,7 +121,7 @@ class Pool:
 class _Worker:
     """One supervisor process, the pid of its current child, and the task the child is busy with."""
 
-    def __init__(self, memory_limit: int) -> None:
+    def __init__(self, memory_limit: int, second_try: bool = False) -> None:
         if importlib.util.find_spec("math_verify") is None:
             raise ModuleNotFoundError("grading needs math-verify: pip install math-verify")
         command = [sys.executable, str(Path(__file__).with_name("worker.py")), str(memory_limit)]
@@ -135,8 +135,10 @@ class _Worker:
         self._received = b""
         self._child: int | None = None
         self._started = 0.0
+        self._second_try = second_try
         self.task: int | None = None
         self.ended = False
+        self.failed_to_start = False
         # While a child starts this is the time to give up on it, then the end of the current task.
         self.deadline = time.monotonic() + _START_LIMIT
 
@@ -159,7 +161,9 @@ class _Worker:
         """The verdicts that arrived. A new child while a task was running means that the old one died of it."""
         data = os.read(self.replies.fileno(), 1 << 16)
         if not data:
-            if self._child is None and self.task is None:
+            # One that was killed is replaced; where its replacement does not start either, none will.
+            self.failed_to_start = self._child is None and self.task is None
+            if self.failed_to_start and self._second_try:
                 raise RuntimeError("a grading worker ended while it started")
             self.ended = True
             return [self._finish("error")] if self.task is not None else []
