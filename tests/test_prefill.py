@@ -77,6 +77,7 @@ def test_the_head_reads_contiguous_states(model):
     assert contiguous == [True]
 
 
+@torch.no_grad()
 def test_a_forward_must_save_more_than_it_costs(model):
     prompts = [[*BEGINNING, first, second] for first in range(2, 12) for second in (3, 4)]
     _, few = tokens_seen(model, lambda: encode_prompts(model, *padded(prompts[:5])))

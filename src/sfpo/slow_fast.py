@@ -138,7 +138,7 @@ class _Snapshot:
     def reposition(self, alpha: float) -> tuple[float, float]:
         """Move the weights to θ_0 + α (θ - θ_0), in place; returns ‖θ - θ_0‖ and ‖θ_0‖.
 
-        Chunk by chunk, so that each is read from memory once for all three, and no temporary has a weight's size.
+        Chunk by chunk, so that each is read from memory once for all three, and no temporary has a (dense) weight's size.
         """
         moved, start = _SumsOfSquares(), _SumsOfSquares()
         for parameter, copy in zip(self._parameters, self._copies, strict=True):
