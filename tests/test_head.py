@@ -7,7 +7,7 @@ import torch
 from transformers import Gemma2Config, Gemma2ForCausalLM, GraniteConfig, GraniteForCausalLM
 from trl.trainer.utils import add_fused_lm_head
 
-from sfpo.trl.head import _MOST_LOGITS, Head
+from sfpo.trl.head import _MOST_BYTES, Head
 
 SIZES = {
     "vocab_size": 23,
@@ -78,14 +78,14 @@ def test_autocast_rounds_no_more_than_in_trls_head():
 @pytest.mark.parametrize(
     ("device", "tokens", "in_float32", "head"),
     [
-        ("cpu", _MOST_LOGITS // 1000, False, OWN),
-        ("cpu", _MOST_LOGITS // 1000 + 1, False, TRLS),
+        ("cpu", _MOST_BYTES // 4000, False, OWN),
+        ("cpu", _MOST_BYTES // 4000 + 1, False, TRLS),
         ("cpu", 1, True, TRLS),
         ("cuda", 1, False, TRLS),
     ],
 )
 def test_which_head(device, tokens, in_float32, head):
     config = SimpleNamespace(get_text_config=lambda: SimpleNamespace(vocab_size=1000))
-    model = SimpleNamespace(device=torch.device(device), config=config)
+    model = SimpleNamespace(device=torch.device(device), config=config, dtype=torch.float32)
     chosen = Head.of(model, tokens, temperature=0.5, in_float32=in_float32)
     assert chosen == Head(0.5, own_logits=head == OWN)

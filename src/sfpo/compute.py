@@ -35,6 +35,11 @@ def prepare_cpu(model: Any, attn_implementation: str | None = None) -> str:
         if attn_implementation is None:
             model.set_attn_implementation("eager")
             chosen.append("plain attention")
+    elif attn_implementation is None and model.config._attn_implementation == "sdpa":
+        from sfpo import cpu_attention
+
+        model.set_attn_implementation(cpu_attention.register())
+        chosen.append("attention with a plain backward")
     chosen.append("1 thread" if torch.get_num_threads() == 1 else f"{torch.get_num_threads()} threads")
     if _is_amd():
         # Routes fp32 products through oneDNN: MKL, the default, keeps its best code for Intel's processors. As accurate,
