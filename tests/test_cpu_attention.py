@@ -48,7 +48,7 @@ def logits_and_gradients(model, attention, mask, autocast=False, cached=0):
     return logits.detach()[mask[:, cached:] == 1], {name: p.grad.clone() for name, p in model.named_parameters()}
 
 
-@pytest.mark.parametrize("chunk", [1, 2**19])
+@pytest.mark.parametrize("chunk", [1, 2**22])
 @pytest.mark.parametrize("cached", [0, 3])
 @pytest.mark.parametrize("key_value_heads", [1, 2, 6])
 @pytest.mark.parametrize("mask", [torch.ones(3, 7, dtype=torch.long), PADDED_LEFT], ids=["whole", "padded"])

@@ -1,7 +1,8 @@
-"""Attention for training on a CPU: torch's fused forward, and a backward that its fused one takes two to five times as long for.
+"""Attention for training on a CPU: torch's fused forward, and a backward of plain matrix products in place of its fused one.
 
-The fused backward goes through the keys in small blocks. Here the weights of a few completions are made again at a time by
-plain matrix products, as many as stay in the cache, so no more memory is held than the fused kernels hold.
+The fused backward goes through queries and keys in small blocks, which a CPU multiplies at a fraction of its speed. Here the
+attention weights of some completions at a time are made again whole, so that no more memory is held between forward and
+backward than with the fused kernels.
 
 Shapes: R rows, H query heads, G of them to each key-value head, Q queries, K keys, D and V sizes of a key and a value.
 """
@@ -16,8 +17,8 @@ from transformers.masking_utils import sdpa_mask
 
 NAME = "sfpo_cpu"
 """What transformers knows this attention by."""
-_CHUNK = 2**19
-"""Attention weights that are made at a time, so that they stay in a core's cache; one row at least."""
+_CHUNK = 2**22
+"""Attention weights that are made at a time (16 MiB); those of one row at least. Less is too little work for two threads."""
 
 
 def register() -> str:
