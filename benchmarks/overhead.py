@@ -228,7 +228,7 @@ class Passes:
         from sfpo.slow_fast import SlowFast
         from sfpo.trl import SFPOConfig, SFPOTrainer
 
-        trainers.compute.prepare_cpu(model)
+        trainers.compute.prepare_cpu(model, quick_backward=True)
         config = SFPOConfig(
             **trainers.quiet(),
             bf16=bf16,

@@ -115,18 +115,24 @@ def test_what_does_not_fit_is_left_to_fused_attention(monkeypatch, change):
 
 
 @pytest.mark.parametrize(
-    ("layers", "asked_for", "chosen"),
-    [(1, None, "eager"), (3, None, cpu_attention.NAME), (3, "sdpa", "sdpa"), (3, "eager", "eager")],
+    ("layers", "asked_for", "trains", "chosen"),
+    [
+        (1, None, True, "eager"),
+        (3, None, True, cpu_attention.NAME),
+        (3, None, False, "sdpa"),
+        (3, "sdpa", True, "sdpa"),
+        (3, "eager", True, "eager"),
+    ],
 )
-def test_large_models_on_a_cpu_get_it(layers, asked_for, chosen):
+def test_large_models_that_train_on_a_cpu_get_it(layers, asked_for, trains, chosen):
     threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
     config = LlamaConfig(**SIZES | {"hidden_size": 516, "intermediate_size": 1024, "num_hidden_layers": layers})
     model = LlamaForCausalLM._from_config(config, attn_implementation=asked_for)
     assert (sum(parameter.numel() for parameter in model.parameters()) >= SMALL) == (layers > 1)
     try:
-        said = prepare_cpu(model, asked_for)
+        said = prepare_cpu(model, asked_for, quick_backward=trains)
     finally:
         torch.set_num_threads(threads)
         torch.set_float32_matmul_precision(precision)
     assert model.config._attn_implementation == chosen
-    assert ("attention" in said) == (asked_for is None)
+    assert ("attention" in said) == (asked_for is None and trains)

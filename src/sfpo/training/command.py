@@ -101,7 +101,11 @@ def _run(
     weights = sum(parameter.numel() for parameter in model.parameters())
     machine = training.device.type
     if machine == "cpu":
-        machine = compute.prepare_cpu(model, model_options.attn_implementation)
+        machine = compute.prepare_cpu(
+            model,
+            model_options.attn_implementation,
+            quick_backward=not training.use_transformers_continuous_batching,
+        )
     machine += ", bf16" if training.bf16 else ", fp16" if training.fp16 else ", fp32"
     records = RunRecords(folder, training.process_index == 0)
     reward = RecordedReward(task.reward, records, options.completions_per_step)
