@@ -12,6 +12,7 @@ from sfpo.plan import architecture, memory, paper, reduction, seconds
 from sfpo.plan.architecture import Architecture
 from sfpo.plan.hardware import CPU, GPUS, Efficiency
 from sfpo.plan.workload import Workload
+from sfpo.trl.head import _MOST_BYTES
 
 TINY = Architecture(8, 16, 2, 4, 2, 2, vocabulary=32, tied=True)
 WORK = Workload(
@@ -79,6 +80,17 @@ def test_what_a_colocated_vllm_keeps_is_there_while_training_too():
     assert own.peak == own.states + max(own.activations, own.cache)
     assert colocated.peak == pytest.approx(own.states + own.activations + 0.4 * 80e9)
     assert server.peak == own.states + own.activations
+
+
+def test_a_cpus_head_holds_the_completions_logits_if_they_are_few():
+    assert memory._OWN_LOGITS == _MOST_BYTES
+    most = _MOST_BYTES // (2 * TINY.vocabulary)  # completion tokens in bf16
+    for tokens, own in ((most, True), (most + 1, False)):
+        work = replace(WORK, micro_batch=1, longest_completion=tokens)
+        chunk = 8 * TINY.vocabulary * 1024
+        more = 4 * TINY.vocabulary * tokens - chunk if own else 0
+        on_cpu, elsewhere = (memory.estimate(TINY, work, machine).activations for machine in (CPU, H100))
+        assert on_cpu - elsewhere == more
 
 
 def test_checkpointing_saves_memory_and_costs_a_forward():
