@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import sdpa_mask
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 NAME = "sfpo_cpu"
 """What transformers knows this attention by."""
@@ -56,9 +57,10 @@ def attend(
     else:
         masked = attention_mask.dtype == torch.bool and attention_mask.shape[1] == 1
     if not (needs_gradient and plain and masked and query.device.type == "cpu"):
-        fused = AttentionInterface()["sdpa"]
-        kept = {"dropout": dropout, "scaling": scaling, "is_causal": is_causal}
-        output: tuple[Tensor, Tensor | None] = fused(module, query, key, value, attention_mask, **kept, **more)
+        more |= {"dropout": dropout, "scaling": scaling, "is_causal": is_causal}
+        output: tuple[Tensor, Tensor | None] = ALL_ATTENTION_FUNCTIONS["sdpa"](
+            module, query, key, value, attention_mask, **more
+        )
         return output
     dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else query.dtype
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
