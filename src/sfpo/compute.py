@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 SMALL = 5_000_000
-"""Weights under which a second thread costs more in waiting than it adds, and fused attention more than it saves."""
+"""Weights under which a second thread costs more in waiting than it adds, and fused attention or oneDNN more than it saves."""
 
 
 def before_torch() -> None:
@@ -32,7 +32,8 @@ def prepare_cpu(model: Any, attn_implementation: str | None = None, *, quick_bac
     import torch
 
     chosen = []
-    if sum(parameter.numel() for parameter in model.parameters()) < SMALL:
+    small = sum(parameter.numel() for parameter in model.parameters()) < SMALL
+    if small:
         torch.set_num_threads(1)
         if attn_implementation is None:
             model.set_attn_implementation("eager")
@@ -43,9 +44,10 @@ def prepare_cpu(model: Any, attn_implementation: str | None = None, *, quick_bac
         model.set_attn_implementation(cpu_attention.register())
         chosen.append("attention's own backward")
     chosen.append("1 thread" if torch.get_num_threads() == 1 else f"{torch.get_num_threads()} threads")
-    if _is_amd():
+    if _is_amd() and not small:
         # Routes fp32 products through oneDNN: MKL, the default, keeps its best code for Intel's processors. As accurate,
-        # since oneDNN rounds to bf16 only where there are units for it (AMX, or an ARM's), which is not on AMD's.
+        # since oneDNN rounds to bf16 only where there are units for it (AMX, or an ARM's), which is not on AMD's. A small
+        # model's products are over before oneDNN has looked up how to make them.
         torch.set_float32_matmul_precision("medium")
         chosen.append("oneDNN products")
     if _keep_freed_memory():
