@@ -228,7 +228,7 @@ class Passes:
         from sfpo.slow_fast import SlowFast
         from sfpo.trl import SFPOConfig, SFPOTrainer
 
-        trainers.compute.prepare_cpu(model, quick_backward=True)
+        trainers.compute.prepare_cpu(model, trains_in_bf16=bf16)
         config = SFPOConfig(
             **trainers.quiet(),
             bf16=bf16,

@@ -95,7 +95,7 @@ def sfpo_defaults(model: str, reward: Any, data: Dataset, **settings: Any) -> SF
     flags = [f"--{name}={value}" for name, value in (quiet() | settings).items()]
     arguments = parse(["--model", model, *flags]).training
     policy = models.load_model(model)
-    compute.prepare_cpu(policy, quick_backward=True)
+    compute.prepare_cpu(policy, trains_in_bf16=arguments.bf16)
     records = RunRecords(Path(arguments.output_dir), True)
     return _without_printing(
         SFPOTrainer(
@@ -116,7 +116,7 @@ def same_settings(kind: str, model: str, reward: Any, data: Dataset, **settings:
         kind: "sfpo", or "grpo" for TRL's own trainer.
     """
     policy = models.load_model(model)
-    compute.prepare_cpu(policy, quick_backward=True)
+    compute.prepare_cpu(policy, trains_in_bf16=in_bf16(model))
     common = quiet() | {"bf16": in_bf16(model), "gradient_checkpointing": False, "logging_steps": 1} | settings
     trainer_class, config = (
         (SFPOTrainer, SFPOConfig(**({"gate": "off"} | common)))

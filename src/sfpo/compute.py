@@ -21,13 +21,13 @@ def before_torch() -> None:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
-def prepare_cpu(model: Any, attn_implementation: str | None = None, *, quick_backward: bool = False) -> str:
+def prepare_cpu(model: Any, attn_implementation: str | None = None, *, trains_in_bf16: bool = False) -> str:
     """Set this process and a transformers model up to run on the CPU, and say what was chosen.
 
     Args:
         attn_implementation: what the user asked for, which is kept.
-        quick_backward: take the attention of `cpu_attention.py` for the fused one, as training should. What of transformers
-            knows its attentions by name, such as continuous batching, refuses it.
+        trains_in_bf16: take the attention of `cpu_attention.py` for the fused one. What of transformers knows its attentions
+            by name, such as continuous batching, refuses it.
     """
     import torch
 
@@ -38,11 +38,11 @@ def prepare_cpu(model: Any, attn_implementation: str | None = None, *, quick_bac
         if attn_implementation is None:
             model.set_attn_implementation("eager")
             chosen.append("plain attention")
-    elif quick_backward and attn_implementation is None and model.config._attn_implementation == "sdpa":
+    elif trains_in_bf16 and attn_implementation is None and model.config._attn_implementation == "sdpa":
         from sfpo import cpu_attention
 
         model.set_attn_implementation(cpu_attention.register())
-        chosen.append("attention's own backward")
+        chosen.append("attention by plain products")
     chosen.append("1 thread" if torch.get_num_threads() == 1 else f"{torch.get_num_threads()} threads")
     if _is_amd() and not small:
         # Routes fp32 products through oneDNN: MKL, the default, keeps its best code for Intel's processors. As accurate,

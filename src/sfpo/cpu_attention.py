@@ -1,25 +1,28 @@
-"""Attention for training on a CPU: torch's fused forward, and a backward of plain matrix products in place of its fused one.
+"""Attention for training in bf16 on a CPU: plain matrix products, some completions at a time.
 
-The fused backward goes through queries and keys in small blocks, which a CPU multiplies at a fraction of its speed. Here the
-attention weights of some completions at a time are made again whole, so that no more memory is held between forward and
-backward than with the fused kernels.
+Torch's fused attention goes through queries and keys in small blocks, which a CPU multiplies at a fraction of its speed in
+bf16, most of all in its backward. Here the attention weights of some completions are made whole, and again for the gradient,
+so that no more is held between forward and backward than with the fused kernels.
 
-Shapes: R rows, H query heads, G of them to each key-value head, Q queries, K keys, D and V sizes of a key and a value.
+Shapes: R rows, H query heads, G key-value heads, Q queries, K keys, D and V sizes of a key and a value.
 """
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import pad
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 NAME = "sfpo_cpu"
 """What transformers knows this attention by."""
-_CHUNK = 2**22
-"""Attention weights that are made at a time (16 MiB); those of one row at least. Less is too little work for two threads."""
+_CHUNK = 2**21
+"""Attention weights that are made at a time (4 MiB); those of one row at least. Less is too little work for two threads."""
+_KEYS_MULTIPLE = 32
+"""Keys are padded to a multiple of this: products with an odd number of keys take a third longer."""
 
 
 def register() -> str:
@@ -41,13 +44,14 @@ def attend(
     is_causal: bool | None = None,
     **more: Any,
 ) -> tuple[Tensor, Tensor | None]:
-    """Attention by transformers' interface; where this file's backward does not fit, its `sdpa`.
+    """Attention by transformers' interface; where no gradient is wanted or it does not fit, its `sdpa`.
 
     Args:
         query: (R, H, Q, D).
-        key: (R, H / G, K, D).
-        value: (R, H / G, K, V).
-        attention_mask: (R or 1, 1, Q, K), True where a query may look; None for causal attention.
+        key: (R, G, K, D).
+        value: (R, G, K, V).
+        attention_mask: (R or 1, 1, Q, K), True where a query may look; None for causal attention. A query of padding that
+            may look nowhere gets something finite, as in transformers' plain attention.
     """
     causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
     needs_gradient = torch.is_grad_enabled() and any(states.requires_grad for states in (query, key, value))
@@ -62,69 +66,74 @@ def attend(
             module, query, key, value, attention_mask, **more
         )
         return output
+    if attention_mask is None:
+        attention_mask = torch.ones(1, 1, query.shape[2], key.shape[2], dtype=torch.bool).tril()
     dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else query.dtype
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     states = (states.to(dtype) for states in (query, key, value))
-    attended: Tensor = _Attention.apply(*states, attention_mask, scale)  # type: ignore[no-untyped-call]
-    return attended.transpose(1, 2).contiguous(), None
+    with torch.autocast("cpu", enabled=False):
+        attended: Tensor = _Attention.apply(*states, attention_mask, scale)  # type: ignore[no-untyped-call]
+    return attended, None
 
 
 class _Attention(torch.autograd.Function):
+    """From queries, keys and values to (R, Q, H, V)."""
+
     @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:
-        output = scaled_dot_product_attention(
-            query, key, value, attn_mask=mask, is_causal=mask is None, scale=scale, enable_gqa=True
-        )
-        ctx.save_for_backward(query, key, value, mask, output)
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float) -> Tensor:
+        rows, heads, queries, _ = query.shape
+        output = query.new_empty(rows, queries, heads, value.shape[-1])
+        for part, states, bias in _pieces(query, key, value, mask):
+            output[part] = _attend(states, bias, scale).view(-1, heads, queries, value.shape[-1]).transpose(1, 2)
+        ctx.save_for_backward(query, key, value, mask)
         ctx.scale = scale
         return output
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
-        query, key, value, mask, output = ctx.saved_tensors
-        rows, heads, queries, size = query.shape
-        groups, keys = key.shape[1:3]
-        if mask is None:
-            mask = torch.ones(1, 1, queries, keys, dtype=torch.bool).tril()
-        mask = mask.expand(rows, 1, queries, keys)
-        # A query of padding may see nothing: the fused forward gives it 0, which has no gradient.
-        gradient = gradient * mask.any(-1, keepdim=True)
-        along = (gradient.float() * output.float()).sum(-1)
-
-        # The queries of a key-value head side by side, so that one product serves them all.
-        shape = (rows * groups, heads // groups * queries)
-        query, gradient = query.reshape(*shape, size), gradient.reshape(*shape, -1)
-        key, value = key.reshape(-1, keys, size), value.reshape(len(query), keys, -1)
-        along = along.reshape(*shape, 1)
-        gradients = torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
-        step = max(1, _CHUNK // (heads * queries * keys))
+        query, key, value, mask = ctx.saved_tensors
+        keys = key.shape[2]
+        gradients = [torch.empty_like(states, memory_format=torch.contiguous_format) for states in (query, key, value)]
         with torch.autocast("cpu", enabled=False):
-            for row in range(0, rows, step):
-                # Half the least number: added to a product it must not overflow.
-                unseen = torch.zeros_like(mask[row : row + step], dtype=query.dtype).masked_fill_(
-                    ~mask[row : row + step], torch.finfo(query.dtype).min / 2
-                )
-                bias = unseen.expand(-1, groups, -1, -1).repeat(1, 1, heads // groups, 1).flatten(0, 1)
-                part = slice(row * groups, (row + step) * groups)
-                pieces = _of_rows(query[part], key[part], value[part], gradient[part], along[part], bias, ctx.scale)
-                for whole, piece in zip(gradients, pieces, strict=True):
-                    whole[part] = piece
+            for part, states, bias in _pieces(query, key, value, mask):
+                leaves = [states_.detach().requires_grad_() for states_ in states]
+                with torch.enable_grad():
+                    output = _attend(leaves, bias, ctx.scale)
+                by_output = gradient[part].transpose(1, 2).reshape(output.shape)
+                by_query, *others = torch.autograd.grad(output, leaves, by_output)
+                gradients[0][part] = by_query.view_as(gradients[0][part])
+                for whole, piece in zip(gradients[1:], others, strict=True):
+                    whole[part] = piece.view(-1, key.shape[1], *piece.shape[1:])[:, :, :keys]
         by_query, by_key, by_value = gradients
-        return (
-            by_query.view(rows, heads, queries, size),
-            by_key.view(rows, groups, keys, size),
-            by_value.view(rows, groups, keys, -1),
-            None,
-            None,
+        return by_query, by_key, by_value, None, None
+
+
+def _pieces(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor
+) -> Iterator[tuple[slice, tuple[Tensor, Tensor, Tensor], Tensor]]:
+    """Some rows at a time, their states as batches of matrices, and what is added to their products of queries and keys.
+
+    Queries of one key-value head lie side by side, so that one product serves them all.
+    """
+    rows, heads, queries, size = query.shape
+    groups = key.shape[1]
+    if missing := -key.shape[2] % _KEYS_MULTIPLE:
+        key, value, mask = pad(key, (0, 0, 0, missing)), pad(value, (0, 0, 0, missing)), pad(mask, (0, missing))
+    keys = key.shape[2]
+    # Half the least number: added to a product it must not overflow.
+    unseen = torch.zeros_like(mask, dtype=query.dtype).masked_fill_(~mask, torch.finfo(query.dtype).min / 2)
+    unseen = unseen[:, :, None].expand(rows, groups, heads // groups, queries, keys)
+    step = max(1, _CHUNK // (heads * queries * keys))
+    for row in range(0, rows, step):
+        part = slice(row, row + step)
+        states = (
+            query[part].reshape(-1, heads // groups * queries, size),
+            key[part].reshape(-1, keys, size),
+            value[part].reshape(-1, keys, value.shape[-1]),
         )
+        yield part, states, unseen[part].reshape(len(states[0]), -1, keys)
 
 
-def _of_rows(
-    query: Tensor, key: Tensor, value: Tensor, gradient: Tensor, along: Tensor, bias: Tensor, scale: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of the loss by query, key and value, from that by the output and its product `along` with the output."""
-    weights = torch.baddbmm(bias, query, key.transpose(1, 2), alpha=scale).softmax(-1, dtype=torch.float32)
-    by_weight = gradient @ value.transpose(1, 2)
-    by_value = weights.to(value.dtype).transpose(1, 2) @ gradient
-    by_score = ((by_weight - along) * scale).mul_(weights).to(query.dtype)
-    return by_score @ key, by_score.transpose(1, 2) @ query, by_value
+def _attend(states: Sequence[Tensor], bias: Tensor, scale: float) -> Tensor:
+    query, key, value = states
+    return torch.baddbmm(bias, query, key.transpose(1, 2), alpha=scale).softmax(-1) @ value

@@ -104,7 +104,7 @@ def _run(
         machine = compute.prepare_cpu(
             model,
             model_options.attn_implementation,
-            quick_backward=not training.use_transformers_continuous_batching,
+            trains_in_bf16=training.bf16 and not training.use_transformers_continuous_batching,
         )
     machine += ", bf16" if training.bf16 else ", fp16" if training.fp16 else ", fp32"
     records = RunRecords(folder, training.process_index == 0)
