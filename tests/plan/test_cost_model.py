@@ -12,7 +12,7 @@ from sfpo.plan import architecture, memory, paper, reduction, seconds
 from sfpo.plan.architecture import Architecture
 from sfpo.plan.hardware import CPU, GPUS, Efficiency
 from sfpo.plan.workload import Workload
-from sfpo.trl.head import _MOST_BYTES
+from sfpo.trl.head import _CHUNK_BYTES
 
 TINY = Architecture(8, 16, 2, 4, 2, 2, vocabulary=32, tied=True)
 WORK = Workload(
@@ -82,15 +82,15 @@ def test_what_a_colocated_vllm_keeps_is_there_while_training_too():
     assert server.peak == own.states + own.activations
 
 
-def test_a_cpus_head_holds_the_completions_logits_if_they_are_few():
-    assert memory._OWN_LOGITS == _MOST_BYTES
-    most = _MOST_BYTES // (2 * TINY.vocabulary)  # completion tokens in bf16
-    for tokens, own in ((most, True), (most + 1, False)):
+def test_a_cpus_head_holds_a_chunk_of_the_completions_logits():
+    assert memory._CPU_HEAD_CHUNK == _CHUNK_BYTES
+    chunk = _CHUNK_BYTES // (2 * TINY.vocabulary)  # completion tokens in bf16
+    for tokens in (chunk // 2, chunk, 2 * chunk):
         work = replace(WORK, micro_batch=1, longest_completion=tokens)
-        chunk = 8 * TINY.vocabulary * 1024
-        more = 4 * TINY.vocabulary * tokens - chunk if own else 0
-        on_cpu, elsewhere = (memory.estimate(TINY, work, machine).activations for machine in (CPU, H100))
-        assert on_cpu - elsewhere == more
+        elsewhere = 8 * TINY.vocabulary * 1024
+        own = 4 * TINY.vocabulary * min(tokens, chunk)
+        activations = [memory.estimate(TINY, work, machine).activations for machine in (CPU, H100)]
+        assert activations[0] - activations[1] == own - elsewhere
 
 
 def test_checkpointing_saves_memory_and_costs_a_forward():

@@ -8,8 +8,8 @@ from sfpo.plan.workload import Workload
 
 _HEAD_CHUNK = 1024
 """Positions whose logits are alive at a time: fused heads go through the vocabulary in pieces."""
-_OWN_LOGITS = 2**30
-"""Bytes of logits up to which a CPU's head (`sfpo.trl.head`) holds those of all completion tokens."""
+_CPU_HEAD_CHUNK = 2**27
+"""Bytes of logits that a CPU's head (`sfpo.trl.head`) makes at a time."""
 
 
 @dataclass(frozen=True)
@@ -99,13 +99,15 @@ def _activations(model: Architecture, work: Workload, size: int, on_cpu: bool) -
     A layer keeps, per token, the inputs of its two blocks, normalised and not, and their fp32 casts (8 hidden in all, the
     casts being twice the size), queries, keys, values and attention's output, and four vectors of the MLP's width. With checkpointing all layers keep
     their input only, and one is recomputed at a time. The head adds a chunk of logits and their softmax in fp32; on a CPU,
-    where they are few enough, the completions' logits and their gradient.
+    without checkpointing, a chunk of the completions' logits and its gradient.
     """
     tokens = work.micro_batch * (work.prompt_length + work.longest_completion)
     layer = size * (8 * model.hidden + 2 * (model.heads + model.kv_heads) * model.head_dim + 4 * model.mlp)
     inputs = size * model.hidden * model.layers
     kept = inputs + layer if work.gradient_checkpointing else layer * model.layers
     logits = size * model.vocabulary * work.micro_batch * work.longest_completion
-    own_logits = on_cpu and work.compact and logits <= _OWN_LOGITS
-    head = 2 * logits if own_logits else 8 * model.vocabulary * min(tokens, _HEAD_CHUNK)
+    if on_cpu and work.compact and not work.gradient_checkpointing:
+        head = 2 * min(logits, _CPU_HEAD_CHUNK)
+    else:
+        head = 8 * model.vocabulary * min(tokens, _HEAD_CHUNK)
     return kept * tokens + head

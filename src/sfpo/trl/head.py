@@ -1,23 +1,27 @@
 """Log-probabilities and entropies of tokens by the head that is quickest where the model lives.
 
-TRL's head never holds all logits: it goes through the vocabulary in tiles and computes each again for the gradient. That is
-right for accelerators, where it is a Triton kernel. On a CPU it is a dozen passes over memory for each tile, so there the
-model's own logits are taken, as long as they are few enough; probabilities are made of them in small chunks.
+No head here holds the logits of all tokens. TRL's goes through the vocabulary in tiles and computes each again for the
+gradient. That is right for accelerators, where it is a Triton kernel. On a CPU it is a dozen passes over memory for each
+tile, so there the model's own projection makes the logits of some tokens at a time, and makes them again for the gradient;
+one chunk alone, and what a head adds to its logits, is left to the model's forward.
 
-Shapes: R rows, C tokens, V vocabulary.
+Shapes: R rows, C tokens, V vocabulary, h hidden size, T tokens of all rows.
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-_CHUNK = 2**19
+_CACHED = 2**19
 """Logits that probabilities are made of at a time, so that these stay in a core's cache; those of one token at least."""
-_MOST_BYTES = 2**30
-"""Size of a micro-batch's logits above which TRL's head takes over: they are kept for the gradient, which is as large."""
+_CHUNK_BYTES = 2**27
+"""Logits that a projection makes at a time. Each chunk's gradient of the projection is added to that of the others."""
 
 
 @dataclass(frozen=True)
@@ -26,46 +30,101 @@ class Head:
 
     Attributes:
         temperature: what logits are divided by, as in the rollouts.
-        own_logits: take the logits from the model's own forward; TRL's fused head otherwise.
+        projection: the model's own, which makes the logits on a CPU; None for TRL's fused head.
+        chunk: tokens whose logits the projection makes at a time.
     """
 
     temperature: float
-    own_logits: bool
+    projection: nn.Module | None = None
+    chunk: int = 1
 
     @classmethod
-    def of(cls, model: Any, tokens: int, *, temperature: float, in_float32: bool) -> "Head":
-        """The head for so many scored tokens of a model.
+    def of(cls, model: Any, *, temperature: float, in_float32: bool) -> "Head":
+        """The head for a model.
 
         Args:
             model: the model as a `PreTrainedModel`, whatever it may be wrapped in elsewhere.
             in_float32: whether the projection is to be made in float32 whatever the autocast, which only TRL's head does.
         """
+        if model.device.type != "cpu" or in_float32:
+            return cls(temperature)
         size = (torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else model.dtype).itemsize
-        few = tokens * model.config.get_text_config().vocab_size * size <= _MOST_BYTES
-        return cls(temperature, model.device.type == "cpu" and not in_float32 and few)
+        vocabulary = model.config.get_text_config().vocab_size
+        return cls(temperature, model.get_output_embeddings(), max(1, _CHUNK_BYTES // (size * vocabulary)))
 
     def score(self, model: nn.Module, targets: Tensor, mask: Tensor, **inputs: Any) -> tuple[Tensor, Tensor]:
         """Log-probabilities and entropies (nats) of `targets`, both (R, C) in float32, 0 where the mask (R, C) is.
 
         Each position of `inputs` predicts the target of the same place.
         """
-        if not self.own_logits:
-            output = model(**inputs, shift_labels=targets.masked_fill(mask == 0, -100), fused_lm_head=True)
-            return output.log_probs, output.entropy
-        logits = model(**inputs, use_cache=False).logits
-        scores: tuple[Tensor, Tensor] = _Scores.apply(logits, targets, self.temperature)  # type: ignore[no-untyped-call]
-        logps, entropies = (score.masked_fill(mask == 0, 0.0) for score in scores)
+        if self.projection is None:
+            return self._score_by_trl(model, targets, mask, inputs)
+        seen = mask.bool()
+        if targets.numel() <= self.chunk:
+            logps, entropies = _score(model(**inputs, use_cache=False).logits, targets, self.temperature)
+            return logps.masked_fill(~seen, 0.0), entropies.masked_fill(~seen, 0.0)
+        with _one_token_projected(self.projection) as caught:
+            logits = model(**inputs, use_cache=False).logits
+        (hidden,) = caught
+        with torch.no_grad():
+            is_all = torch.equal(logits.float(), self.projection(hidden[:1, -1:]).float())
+        if not is_all:
+            # The model scales or caps its logits after the projection, which TRL's head knows of.
+            return self._score_by_trl(model, targets, mask, inputs)
+        wanted = hidden[seen], targets[seen]
+        score = partial(_project_and_score, self.projection, self.temperature)
+        parts = [
+            checkpoint(score, *part, use_reentrant=False, preserve_rng_state=False)
+            for part in zip(*(torch.split(tensor, self.chunk) for tensor in wanted), strict=True)
+        ]
+        logps, entropies = (
+            torch.zeros(mask.shape, dtype=torch.float32).masked_scatter(seen, torch.cat(scores))
+            for scores in zip(*parts, strict=True)
+        )
         return logps, entropies
+
+    def _score_by_trl(
+        self, model: nn.Module, targets: Tensor, mask: Tensor, inputs: dict[str, Any]
+    ) -> tuple[Tensor, Tensor]:
+        output = model(**inputs, shift_labels=targets.masked_fill(mask == 0, -100), fused_lm_head=True)
+        return output.log_probs, output.entropy
+
+
+@contextmanager
+def _one_token_projected(projection: nn.Module) -> Iterator[list[Tensor]]:
+    """Collects the (R, C, h) states that a forward projects, of which the forward gets to see the logits of one token."""
+    caught: list[Tensor] = []
+
+    def keep_one(module: nn.Module, states: tuple[Tensor]) -> tuple[Tensor]:
+        caught.append(states[0])
+        return (states[0][:1, -1:],)
+
+    handle = projection.register_forward_pre_hook(keep_one)
+    try:
+        yield caught
+    finally:
+        handle.remove()
+
+
+def _project_and_score(
+    projection: nn.Module, temperature: float, hidden: Tensor, targets: Tensor
+) -> tuple[Tensor, Tensor]:
+    return _score(projection(hidden), targets, temperature)
+
+
+def _score(logits: Tensor, targets: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    scores: tuple[Tensor, Tensor] = _Scores.apply(logits, targets, temperature)  # type: ignore[no-untyped-call]
+    return scores
 
 
 class _Scores(torch.autograd.Function):
-    """Scores from logits (R, C, V), which alone are kept for the gradient; what is made of them fits a core's cache."""
+    """Scores from logits (..., V), which alone are kept for the gradient; what is made of them fits a core's cache."""
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, targets: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
         # The entropy is seldom in the loss; its gradient would cost as much as the other.
         ctx.set_materialize_grads(False)
-        flat, chosen = logits.flatten(0, 1), targets.reshape(-1, 1)
+        flat, chosen = logits.reshape(-1, logits.shape[-1]), targets.reshape(-1, 1)
         logps, entropies = (flat.new_empty(len(flat), 1, dtype=torch.float32) for _ in range(2))
         for part in _parts(flat):
             scaled = _scaled(flat[part], temperature)
@@ -81,7 +140,7 @@ class _Scores(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad_logps: Tensor | None, grad_entropies: Tensor | None) -> tuple[Tensor, None, None]:
         logits, targets, entropies = ctx.saved_tensors
-        flat, chosen = logits.flatten(0, 1), targets.reshape(-1, 1)
+        flat, chosen = logits.reshape(-1, logits.shape[-1]), targets.reshape(-1, 1)
         if grad_logps is None:
             grad_logps = torch.zeros_like(targets, dtype=torch.float32)
         by_logp = grad_logps.reshape(-1, 1) / ctx.temperature
@@ -99,8 +158,8 @@ class _Scores(torch.autograd.Function):
 
 
 def _parts(flat: Tensor) -> Iterator[slice]:
-    """Slices of the tokens (T, V) whose logits make a chunk."""
-    step = max(1, _CHUNK // flat.shape[1])
+    """Slices of the tokens (T, V) whose logits fit a core's cache."""
+    step = max(1, _CACHED // flat.shape[1])
     return (slice(start, start + step) for start in range(0, len(flat), step))
 
 

@@ -228,7 +228,6 @@ class SlowFastMixin(_HostTrainer):
     def _score_all(self, model: nn.Module, rows: Rows) -> tuple[Tensor, Tensor]:
         head = Head.of(
             self.model,
-            int(rows.completion_mask.sum()),
             temperature=self.temperature,
             in_float32=getattr(self.args, "cast_lm_head_to_fp32", False),
         )
