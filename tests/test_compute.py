@@ -1,8 +1,13 @@
 """What is chosen for a CPU."""
 
+import json
+import os
+import subprocess
+import sys
+
 import pytest
 
-from sfpo.compute import bf16_is_faster
+from sfpo.compute import SPINS, bf16_is_faster
 
 XEON = "vendor_id : GenuineIntel\nflags : fpu avx512f avx512_bf16"
 
@@ -19,3 +24,24 @@ XEON = "vendor_id : GenuineIntel\nflags : fpu avx512f avx512_bf16"
 )
 def test_bf16_is_chosen_where_the_cpu_multiplies_it_faster(cpu, faster):
     assert bf16_is_faster(cpu) is faster
+
+
+@pytest.mark.parametrize(
+    ("given", "chosen"),
+    [
+        ({}, ["PASSIVE", SPINS]),
+        ({"GOMP_SPINCOUNT": "5"}, ["PASSIVE", "5"]),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, ["ACTIVE", None]),
+    ],
+)
+def test_threads_wait_for_a_short_while_unless_asked_otherwise(given, chosen):
+    names = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    script = (
+        "import json, os; from sfpo import compute; compute.before_torch();"
+        f"print(json.dumps([os.environ.get(name) for name in {names}]))"
+    )
+    environment = {name: value for name, value in os.environ.items() if name not in names} | given
+    printed = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+    )
+    assert json.loads(printed.stdout) == chosen
