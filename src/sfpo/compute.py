@@ -90,5 +90,5 @@ def _keep_freed_memory() -> bool:
     mallopt = ctypes.CDLL(None).mallopt
     return all(
         mallopt(parameter, value) == 1
-        for parameter, value in ((trim_threshold, -1), (top_pad, 64 * 2**20), (mmap_max, 0))
+        for parameter, value in ((trim_threshold, 2**31 - 1), (top_pad, 64 * 2**20), (mmap_max, 0))
     )
