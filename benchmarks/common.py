@@ -26,6 +26,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from sfpo import compute
+
 ROOT = Path(__file__).resolve().parents[1]
 EMBEDDED = "embedded"
 CONSOLE = Console(highlight=False, soft_wrap=True)
@@ -34,7 +36,7 @@ if not CONSOLE.is_terminal:
 
 _ENVIRONMENT = {
     "OMP_WAIT_POLICY": "PASSIVE",
-    "GOMP_SPINCOUNT": "10000",
+    "GOMP_SPINCOUNT": compute.SPINS,
     "HF_HUB_OFFLINE": "1",
     "TOKENIZERS_PARALLELISM": "false",
     "TRANSFORMERS_VERBOSITY": "error",

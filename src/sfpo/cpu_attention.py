@@ -51,7 +51,7 @@ def attend(
         key: (R, G, K, D).
         value: (R, G, K, V).
         attention_mask: (R or 1, 1, Q, K), True where a query may look; None for causal attention. A query of padding that
-            may look nowhere gets something finite, as in transformers' plain attention.
+            may look nowhere gets 0, as in the fused kernels.
     """
     causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
     needs_gradient = torch.is_grad_enabled() and any(states.requires_grad for states in (query, key, value))
@@ -73,7 +73,8 @@ def attend(
     states = (states.to(dtype) for states in (query, key, value))
     with torch.autocast("cpu", enabled=False):
         attended: Tensor = _Attention.apply(*states, attention_mask, scale)  # type: ignore[no-untyped-call]
-    return attended, None
+    blind = ~attention_mask.any(-1)[:, 0, :, None, None]
+    return attended.masked_fill(blind, 0) if blind.any() else attended, None
 
 
 class _Attention(torch.autograd.Function):

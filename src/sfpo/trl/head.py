@@ -2,8 +2,8 @@
 
 No head here holds the logits of all tokens. TRL's goes through the vocabulary in tiles and computes each again for the
 gradient. That is right for accelerators, where it is a Triton kernel. On a CPU it is a dozen passes over memory for each
-tile, so there the model's own projection makes the logits of some tokens at a time, and makes them again for the gradient;
-one chunk alone, and what a head adds to its logits, is left to the model's forward.
+tile, so there the model's own projection makes the logits of some tokens at a time, and makes them again for the gradient.
+Where all fit one chunk, the model's forward makes them; where a model changes its logits afterwards and they do not, TRL's head.
 
 Shapes: R rows, C tokens, V vocabulary, h hidden size, T tokens of all rows.
 """
