@@ -35,13 +35,13 @@ if not CONSOLE.is_terminal:
     CONSOLE.width = 200  # a file has no edge to wrap at
 
 _ENVIRONMENT = {
-    "OMP_WAIT_POLICY": "PASSIVE",
-    "GOMP_SPINCOUNT": compute.SPINS,
     "HF_HUB_OFFLINE": "1",
     "TOKENIZERS_PARALLELISM": "false",
     "TRANSFORMERS_VERBOSITY": "error",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
 }
+_THREADS = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": compute.SPINS}
+"""As `sfpo train` sets them."""
 _VERSIONED = ("torch", "transformers", "trl", "accelerate", "numpy")
 
 
@@ -64,16 +64,20 @@ class WorkerError(RuntimeError):
 
 
 class Worker:
-    """This script in another process, with `settings` as its `--worker`."""
+    """This script in another process, with `settings` as its `--worker`.
 
-    def __init__(self, settings: dict[str, Any]) -> None:
+    Args:
+        stock: let threads wait as torch comes, not as `sfpo train` has them.
+    """
+
+    def __init__(self, settings: dict[str, Any], *, stock: bool = False) -> None:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the worker)
         self._process = subprocess.Popen(
             [sys.executable, sys.argv[0], "--worker", json.dumps(settings)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
-            env=os.environ | _ENVIRONMENT,
+            env=os.environ | _ENVIRONMENT | ({} if stock else _THREADS),
             text=True,
         )
         self.facts = self._read()

@@ -86,7 +86,8 @@ def measure(
     workers: dict[str, Worker] = {}
     try:
         for variant in VARIANTS[settings]:
-            workers[variant] = Worker({"model": model, "settings": settings, "variant": variant, "shape": shape})
+            what = {"model": model, "settings": settings, "variant": variant, "shape": shape}
+            workers[variant] = Worker(what, stock=settings == "defaults" and variant != "sfpo")
         seconds: dict[tuple[float, str], list[tuple[float, float]]] = {k: [] for k in product(shares, workers)}
         for number in range(rounds + 1):
             for share, (variant, worker) in product(shares, workers.items()):

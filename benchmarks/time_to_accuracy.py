@@ -98,7 +98,7 @@ def train(methods: Sequence[str], seed: int, where: Path, quick: bool) -> None:
     workers: dict[str, Worker] = {}
     try:
         for method in missing:
-            workers[method] = Worker({"method": method, "seed": seed, "quick": quick})
+            workers[method] = Worker({"method": method, "seed": seed, "quick": quick}, stock=method == "trl")
         batches: dict[str, list[dict[str, Any]]] = {method: [] for method in missing}
         for _ in range((RECIPE | (QUICK if quick else {}))["max_steps"]):
             for method, worker in workers.items():

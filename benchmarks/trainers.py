@@ -9,21 +9,17 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
 from common import Requests, in_bf16
+from datasets import Dataset
+from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState
+from trl import GRPOConfig, GRPOTrainer
 
 from sfpo import compute
-
-compute.before_torch()
-
-import torch  # noqa: E402
-from datasets import Dataset  # noqa: E402
-from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState  # noqa: E402
-from trl import GRPOConfig, GRPOTrainer  # noqa: E402
-
-from sfpo.training import models  # noqa: E402
-from sfpo.training.options import parse  # noqa: E402
-from sfpo.training.records import MetricsCallback, RecordedReward, RunRecords  # noqa: E402
-from sfpo.trl import SFPOConfig, SFPOTrainer  # noqa: E402
+from sfpo.training import models
+from sfpo.training.options import parse
+from sfpo.training.records import MetricsCallback, RecordedReward, RunRecords
+from sfpo.trl import SFPOConfig, SFPOTrainer
 
 FOREVER = 1_000_000
 NEVER_SAMPLED = 10_000_000

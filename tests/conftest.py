@@ -3,6 +3,8 @@ import os
 # Set before transformers is imported: tests never reach for the hub.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# For the processes that tests start, too: the cores are shared by several tests, and threads wait for one another.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 import torch

@@ -6,8 +6,10 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
-from sfpo.compute import SPINS, bf16_is_faster
+from sfpo.compute import SPINS, bf16_is_faster, prepare_cpu
+from sfpo.training.models import load_model
 
 XEON = "vendor_id : GenuineIntel\nflags : fpu avx512f avx512_bf16"
 
@@ -45,3 +47,21 @@ def test_threads_wait_for_a_short_while_unless_asked_otherwise(given, chosen):
         [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
     )
     assert json.loads(printed.stdout) == chosen
+
+
+@pytest.mark.parametrize(
+    ("platform", "allowed", "chosen"), [("linux", 4, 2), ("linux", 1, 1), ("darwin", 4, 1), ("win32", 4, 1)]
+)
+def test_small_models_take_two_threads_where_these_wait_by_spinning(
+    platform, allowed, chosen, tiny_model, monkeypatch
+):
+    model = load_model(tiny_model)
+    monkeypatch.setattr("sys.platform", platform)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(allowed)
+        said = prepare_cpu(model)
+        assert torch.get_num_threads() == chosen
+    finally:
+        torch.set_num_threads(before)
+    assert f"{chosen} thread" in said

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 SMALL = 5_000_000
-"""Weights under which a second thread costs more in waiting than it adds, and fused attention or oneDNN more than it saves."""
+"""Weights under which many threads wait for one another, and fused attention or oneDNN costs more than it saves."""
 
 SPINS = "10000"
 """Times that GNU's OpenMP looks whether a thread has anything to do before it sleeps: a tenth of a millisecond."""
@@ -38,7 +38,7 @@ def prepare_cpu(model: Any, attn_implementation: str | None = None, *, trains_in
     chosen = []
     small = sum(parameter.numel() for parameter in model.parameters()) < SMALL
     if small:
-        torch.set_num_threads(1)
+        torch.set_num_threads(min(_threads_of_small(), torch.get_num_threads()))
         if attn_implementation is None:
             model.set_attn_implementation("eager")
             chosen.append("plain attention")
@@ -70,6 +70,13 @@ def bf16_is_faster(cpu: str | None = None) -> bool:
     """
     words = set((_this_cpu() if cpu is None else cpu).split())
     return "amx_bf16" in words or {"AuthenticAMD", "avx512_bf16"} <= words
+
+
+def _threads_of_small() -> int:
+    """How many threads a small model's operations, of some ten microseconds each, are worth handing to."""
+    # A second one pays where it still spins when its turn comes (see `before_torch`): only GNU's OpenMP, which torch has on
+    # Linux, spins for so short a time; the others are told to sleep at once, and waking takes longer than the work.
+    return 2 if sys.platform == "linux" else 1
 
 
 def _is_amd() -> bool:
