@@ -12,6 +12,7 @@ Shapes: R rows, P prompt tokens (padded left), C completion tokens (padded right
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 
 import torch
@@ -96,7 +97,9 @@ class _EncodedPrompts:
         cache = None
         if self._prefill is not None:
             seen = torch.cat([self._prefill.mask[prompt], seen], dim=1)
-            layers = [(keys[prompt], values[prompt]) for keys, values in self._prefill.layers]
+            # Its gradient is summed ten times as fast as that of indexing by a tensor, which a CPU sums number by number.
+            of_row = partial(torch.index_select, dim=0, index=prompt)
+            layers = [(of_row(keys), of_row(values)) for keys, values in self._prefill.layers]
             cache = DynamicCache(ddp_cache_data=layers)
         return head.score(
             model,
