@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-_FORWARD_COST = {"cpu": 96}
+_FORWARD_COST = {"cpu": 160}
 """Tokens that another forward must save to be worth it, by device; on others it is launches that cost, and more."""
 _FORWARD_COST_ELSEWHERE = 1024
 _LEAST_BEGINNING = 8
