@@ -127,6 +127,21 @@ def test_a_common_beginning_of_the_prompts_is_encoded_once(tiny_model, tmp_path,
     assert seen == len(beginning) + 3 * 4 + int(inputs["completion_mask"].sum())
 
 
+@pytest.mark.parametrize("settings", [{}, {"beta": 0.1}, {"gradient_checkpointing": True}], ids=str)
+def test_equal_completions_of_a_prompt_are_scored_once(tiny_model, tmp_path, settings):
+    inputs = micro_batch()
+    length = 5
+    for row in (5, 8, 10, 11):  # of the second prompt, and of the third
+        inputs["completion_ids"][row, :length] = torch.tensor([7, 3, 2, 9, 4])
+        inputs["completion_mask"][row] = torch.arange(COMPLETION) < length
+    inputs["num_items_in_batch"] = inputs["completion_mask"].sum()
+    assert len(set(inputs["advantages"][[5, 8, 10, 11]].tolist())) == 4
+    trainers = [make_trainer(tiny_model, tmp_path, compact, **settings) for compact in (True, False)]
+    assert_same_pass(*(loss_and_gradient(trainer, dict(inputs)) for trainer in trainers))
+    if settings == {"beta": 0.1}:  # all rows have a gradient, and prompts are apart
+        assert tokens_seen(trainers[0], inputs)[True] == 3 * 4 + 10 * 7
+
+
 def test_rloo_too(tiny_model, tmp_path):
     passes = []
     for compact in (True, False):

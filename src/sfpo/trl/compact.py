@@ -1,10 +1,11 @@
-"""Log-probabilities of completions without the work that adds nothing: padding, repeated prompts, prompt logits.
+"""Log-probabilities of completions without the work that adds nothing: padding, repeated rows and prompts, prompt logits.
 
-TRL scores a micro-batch as one padded rectangle. Here its rows are cut by length into smaller rectangles, each distinct
-prompt is encoded once for all its completions, what prompts begin with in common once for all, no prompt position goes
-through the vocabulary (off Triton, TRL's head scores every one), and a CPU takes the quicker head (`head.py`). What comes
-out is the same up to the order of floating-point sums, and so is the gradient. Where only one forward may be made, it is
-one rectangle, without the padding that all its rows have.
+TRL scores a micro-batch as one padded rectangle. Here equal completions of one prompt, which a policy that is sure or brief
+gives often, are scored once, rows are cut by length into smaller rectangles, each distinct prompt is encoded once for all its
+completions, what prompts begin with in common once for all, no prompt position goes through the vocabulary (off Triton, TRL's
+head scores every one), and a CPU takes the quicker head (`head.py`). What comes out is the same up to the order of
+floating-point sums, and so is the gradient. Where only one forward may be made, it is one rectangle, without the padding that
+all its rows have.
 
 Shapes: R rows, P prompt tokens (padded left), C completion tokens (padded right), U distinct prompts.
 """
@@ -61,6 +62,23 @@ def score(
             key-value cache (see `sfpo.prefill.keeps_every_key`) and no gradient checkpointing. Not with one forward.
         one_forward: leave the rows one rectangle.
     """
+    different, number = _distinct_rows(rows)
+    logps, entropies = _score_each(model, different, head, share_prompts, one_forward)
+    # Backwards, the gradients of equal rows are added up.
+    return logps.index_select(0, number), entropies.index_select(0, number)
+
+
+def _distinct_rows(rows: Rows) -> tuple[Rows, Tensor]:
+    """The different ones of the rows, and the (R,) number of each row's own."""
+    tokens = torch.cat([rows.prompt_ids, rows.completion_ids], dim=1)
+    mask = torch.cat([rows.prompt_mask, rows.completion_mask], dim=1)
+    different, number = torch.unique(torch.where(mask.bool(), tokens, -1), dim=0, return_inverse=True)
+    return split_rows(different.clamp(min=0), (different >= 0).long(), rows.completion_ids.shape[1]), number
+
+
+def _score_each(
+    model: nn.Module, rows: Rows, head: Head, share_prompts: bool, one_forward: bool
+) -> tuple[Tensor, Tensor]:
     logps = rows.completion_ids.new_zeros(rows.completion_ids.shape, dtype=torch.float32)
     entropies = torch.zeros_like(logps)
     prompts = _encode_prompts(model, rows) if share_prompts else None
