@@ -151,11 +151,9 @@ def work(model: str, variant: str, size: dict[str, int]) -> None:
         model,
         rollouts.rewards,
         rollouts.data,
-        per_device_train_batch_size=rollouts.prompts * rollouts.group,
-        num_generations=rollouts.group,
-        max_completion_length=rollouts.completion_tokens,
         max_steps=trainers.FOREVER,
         use_cpu=not torch.accelerator.is_available(),
+        **rollouts.settings,
         **VARIANTS[variant],
     )
     rollouts.impose(trainer)

@@ -8,7 +8,7 @@ A step is all that is done with one batch of rollouts: sampling, grading, passes
 - defaults: `sfpo train` as it comes beside `GRPOTrainer` as it comes (its precision, checkpointing and threads).
 
 Rollouts are shaped so that every variant does the same work: distinct prompts of one length, completions of exactly one
-length, and rewards that leave a chosen share of the groups without an advantage. Swept are that share (0, 25, 50, 75 %)
+length and (at temperature 10) hardly two of them equal, and rewards that leave a chosen share of the groups without an advantage. Swept are that share (0, 25, 50, 75 %)
 at prompt:completion 1:1, and that ratio (1:4, 1:1, 4:1) at 50 %. Every variant is a process of its own; they take turns,
 one batch each. `--profile` adds, per variant, where one more step's time goes.
 
@@ -177,12 +177,7 @@ def work(model: str, settings: str, variant: str, shape: dict[str, int]) -> None
     import trainers
 
     rollouts = trainers.Shape(**shape)
-    chosen: dict[str, Any] = {
-        "per_device_train_batch_size": rollouts.prompts * rollouts.group,
-        "num_generations": rollouts.group,
-        "max_completion_length": rollouts.completion_tokens,
-        "max_steps": trainers.FOREVER,
-    }
+    chosen = rollouts.settings | {"max_steps": trainers.FOREVER}
     data = rollouts.data
     if settings == "same":
         iterations = {"num_iterations": 4} if variant == "grpo x4" else {}

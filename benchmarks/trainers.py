@@ -27,7 +27,7 @@ NEVER_SAMPLED = 10_000_000
 
 
 class Shape:
-    """Rollouts whose cost is known: distinct prompts of one length, completions of one length, chosen rewards."""
+    """Rollouts whose cost is known: distinct prompts and completions, each of one length, chosen rewards."""
 
     def __init__(self, prompts: int, group: int, prompt_tokens: int, completion_tokens: int) -> None:
         self.prompts, self.group = prompts, group
@@ -56,6 +56,16 @@ class Shape:
         trainer.eos_token_ids = [NEVER_SAMPLED]
         trainer.generation_config.eos_token_id = [NEVER_SAMPLED]
         trainer.generation_kwargs["eos_token_id"] = [NEVER_SAMPLED]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Sizes of the batch, and a temperature at which hardly any two completions are equal: SFPO scores equal ones once."""
+        return {
+            "per_device_train_batch_size": self.prompts * self.group,
+            "num_generations": self.group,
+            "max_completion_length": self.completion_tokens,
+            "temperature": 10.0,
+        }
 
     @property
     def data(self) -> Dataset:
