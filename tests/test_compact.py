@@ -142,6 +142,19 @@ def test_equal_completions_of_a_prompt_are_scored_once(tiny_model, tmp_path, set
         assert tokens_seen(trainers[0], inputs)[True] == 3 * 4 + 10 * 7
 
 
+def test_how_many_completions_are_different(tiny_model, tmp_path):
+    trainer = make_trainer(tiny_model, tmp_path, True)
+    inputs = micro_batch()
+    assert trainer._distinct_share(inputs) == 1.0
+    for name in ("completion_ids", "completion_mask"):
+        inputs[name][9:11] = inputs[name][8]
+        inputs[name][7] = inputs[name][6]  # without an advantage
+    # The first group has 7, 1, 3 and 7 tokens, the third 6, 6, 6 and 3.
+    assert trainer._distinct_share(inputs) == pytest.approx((18 + 9) / (18 + 21))
+    inputs["advantages"].zero_()
+    assert trainer._distinct_share(inputs) == 1.0
+
+
 def test_rloo_too(tiny_model, tmp_path):
     passes = []
     for compact in (True, False):

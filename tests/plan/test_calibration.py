@@ -82,7 +82,7 @@ def test_a_run_is_read_with_its_mini_batches_and_passes(tmp_path):
     }
     common = {
         "kind": "train", "completions/mean_length": 10.0, "completions/max_length": 15.0, "frac_reward_zero_std": 0.25,
-        "sfpo/rollout_seconds": 1.0, "sfpo/update_seconds": 3.0, "sfpo/optimizer_steps_per_rollout_batch": 4.0,
+        "sfpo/distinct_share": 0.5, "sfpo/rollout_seconds": 1.0, "sfpo/update_seconds": 3.0, "sfpo/optimizer_steps_per_rollout_batch": 4.0,
     }  # fmt: skip
     # Two processes, two mini-batches: 32 rollouts a batch, and a log line for each of the two steps that share it.
     logged = [{"step": 2 * i, "num_tokens": 480.0 * i, "sfpo/rollouts": 32.0 * i, **common} for i in (1, 2)]
@@ -90,7 +90,7 @@ def test_a_run_is_read_with_its_mini_batches_and_passes(tmp_path):
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in logged))
     (step,) = calibration.read_run(tmp_path).steps
     assert (step.work.rollouts, step.work.devices, step.work.mini_batches) == (32, 2, 2)
-    assert (step.work.prompt_length, step.work.active_share) == (5, 0.75)
+    assert (step.work.prompt_length, step.work.active_share, step.work.distinct_share) == (5, 0.75, 0.5)
     assert (step.passes, step.rollout_seconds, step.update_seconds) == (2, 2, 6)
 
 

@@ -1,7 +1,7 @@
 """The formulas of `sfpo plan`: weights, memory and seconds against what is known or counted by hand."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import product
 
 import pytest
@@ -109,6 +109,19 @@ def test_passes_cost_less_where_groups_have_no_advantage():
     )
     assert half.a_pass == pytest.approx(all_active.a_pass / 2)
     assert half.rollouts == all_active.rollouts
+
+
+def test_equal_completions_cost_a_pass_once():
+    brief = replace(WORK, prompt_length=1e-9)
+    repeated, fewer = (
+        seconds.estimate(TINY, work, replace(CPU, bandwidth=1e30), EXACT)
+        for work in (replace(brief, distinct_share=0.5), replace(brief, active_share=0.5))
+    )
+    assert asdict(repeated) == pytest.approx(asdict(fewer))
+    whole = replace(WORK, compact=False)
+    assert seconds.nominal_pass(TINY, replace(whole, distinct_share=0.5), CPU) == seconds.nominal_pass(
+        TINY, whole, CPU
+    )
 
 
 def test_sfpo_makes_k_further_passes_on_the_same_rollouts():
@@ -224,6 +237,7 @@ def test_no_efficiencies_of_a_wide_grid_explain_the_paper_with_an_open_gate():
         ({"micro_batch": 0}, "micro_batch"),
         ({"completion_length": 50}, "completion_length"),
         ({"active_share": 1.5}, "active_share"),
+        ({"distinct_share": -0.5}, "distinct_share"),
         ({"prompt_length": 0}, "prompt_length"),
     ],
 )

@@ -45,6 +45,7 @@ class Run:
             completion_length=median(w.completion_length for w in work),
             longest_completion=median(w.longest_completion for w in work),
             active_share=median(w.active_share for w in work),
+            distinct_share=median(w.distinct_share for w in work),
         )
 
 
@@ -123,6 +124,7 @@ def _measured(settings: Settings, lines: list[Settings], previous: Settings) -> 
         gradient_checkpointing=settings.get("gradient_checkpointing", True),
         bf16=settings["bf16"],
         active_share=1 - row["frac_reward_zero_std"],
+        distinct_share=row.get("sfpo/distinct_share", 1.0),  # runs of before scored them all
         compact=settings.get("compact_passes", True) and devices == 1,
         scores_first=mini_batches > 1,
     )

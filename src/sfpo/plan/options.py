@@ -25,6 +25,7 @@ _DEFAULTS: dict[str, Any] = {
     "lora_r": 16,
     "prompt_length": 150.0,
     "active_share": 1.0,
+    "distinct_share": 1.0,
     "devices": 1,
 }
 _EMBEDDED_DEFAULTS: dict[str, Any] = {
@@ -110,6 +111,7 @@ def _workload(settings: dict[str, Any], device: Hardware) -> Workload:
         gradient_checkpointing=settings.get("gradient_checkpointing", not device.is_cpu),
         bf16=settings["bf16"],
         active_share=settings["active_share"],
+        distinct_share=settings["distinct_share"],
         # On several devices counted as TRL's: the one with the most completions to score sets the pace.
         compact=settings.get("compact_passes", True) and settings["devices"] == 1,
         scores_first=mini_batches > 1 or bool(corrected),
@@ -126,7 +128,7 @@ def _vllm_share(settings: dict[str, Any]) -> float | None:
 
 def _as_settings(work: Workload) -> dict[str, Any]:
     """What a run measured that is in no configuration."""
-    names = ("prompt_length", "completion_length", "longest_completion", "active_share", "devices")
+    names = ("prompt_length", "completion_length", "longest_completion", "active_share", "distinct_share", "devices")
     return {name: getattr(work, name) for name in names}
 
 
@@ -167,6 +169,11 @@ def _parser() -> _Parser:
     add("--completion_length", type=float, help="Tokens of a completion, in the mean; half the longest if not given.")
     add("--max_completion_length", dest="longest_completion", type=float, help="Tokens of the longest completion.")
     add("--active_share", type=float, help="Share of groups whose rewards differ; the rest is left out of the passes.")
+    add(
+        "--distinct_share",
+        type=float,
+        help="Share of the tokens left when equal completions count once, as passes do.",
+    )
     for name in ("per_device_train_batch_size", "gradient_accumulation_steps", "steps_per_generation"):
         add(f"--{name}", type=int, help="As in sfpo train.")
     for name in ("num_generations", "inner_steps", "lora_r"):

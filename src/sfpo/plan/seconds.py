@@ -127,13 +127,15 @@ def nominal_pass(model: Architecture, work: Workload, hardware: Hardware) -> flo
 def _forward_flops(model: Architecture, work: Workload, hardware: Hardware) -> float:
     """Of a forward over the completions of each device that a pass scores.
 
-    Compact passes leave out completions without an advantage and padding, and without checkpointing they encode each
-    distinct prompt once; others score every completion to the length of the longest.
+    Compact passes leave out completions without an advantage, repeated completions and padding, and without checkpointing
+    they encode each distinct prompt once; others score every completion to the length of the longest.
     """
     if not work.compact:
-        work = replace(work, completion_length=work.longest_completion, active_share=1.0)
-    rows = work.sequences * work.active_share
-    prompt_rows = rows / work.group_size if work.compact and not work.gradient_checkpointing else rows
+        work = replace(work, completion_length=work.longest_completion, active_share=1.0, distinct_share=1.0)
+    completions = work.sequences * work.active_share
+    rows = completions * work.distinct_share
+    once = work.compact and not work.gradient_checkpointing
+    prompt_rows = completions / work.group_size if once else rows
     tokens = rows * work.completion_length + prompt_rows * work.prompt_length
     attended = rows * _attended(work) + prompt_rows * work.prompt_length**2 / 2
     # TRL's head scores every position; compact passes spare the prompts', but not from Triton's.

@@ -34,8 +34,10 @@ class Workload:
     bf16: bool = True
     active_share: float = 1.0
     """Share of the groups with an advantage; compact passes leave the others out."""
+    distinct_share: float = 1.0
+    """Share of these groups' tokens that is left when equal completions of a prompt count once; compact passes do so."""
     compact: bool = True
-    """Passes leave out padding, repeated prompts and completions without an advantage (`compact_passes` on one process)."""
+    """Passes leave out padding, what is repeated, and completions without an advantage (`compact_passes` on one process)."""
     scores_first: bool = False
     """Whether π_old is scored before the passes: with several mini-batches, or rollouts of vLLM that are corrected."""
     vllm_share: float | None = None
@@ -63,8 +65,9 @@ class Workload:
                 f"the mean completion ({self.completion_length:g} tokens) cannot be longer than the longest "
                 f"({self.longest_completion:g}): lower --completion_length"
             )
-        if not 0 <= self.active_share <= 1:
-            raise UsageError(f"active_share must lie between 0 and 1, got {self.active_share}")
+        for name in ("active_share", "distinct_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"{name} must lie between 0 and 1, got {getattr(self, name)}")
 
     @property
     def sequences(self) -> int:

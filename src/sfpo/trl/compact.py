@@ -62,13 +62,13 @@ def score(
             key-value cache (see `sfpo.prefill.keeps_every_key`) and no gradient checkpointing. Not with one forward.
         one_forward: leave the rows one rectangle.
     """
-    different, number = _distinct_rows(rows)
+    different, number = distinct_rows(rows)
     logps, entropies = _score_each(model, different, head, share_prompts, one_forward)
     # Backwards, the gradients of equal rows are added up.
     return logps.index_select(0, number), entropies.index_select(0, number)
 
 
-def _distinct_rows(rows: Rows) -> tuple[Rows, Tensor]:
+def distinct_rows(rows: Rows) -> tuple[Rows, Tensor]:
     """The different ones of the rows, and the (R,) number of each row's own."""
     tokens = torch.cat([rows.prompt_ids, rows.completion_ids], dim=1)
     mask = torch.cat([rows.prompt_mask, rows.completion_mask], dim=1)

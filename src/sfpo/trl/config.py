@@ -30,9 +30,9 @@ class SlowFastFields(SlowFastSettings, _HostConfig):
     compact_passes: bool = field(
         default=True,
         metadata={
-            "help": "Make the passes cheap: leave out completions without a gradient, padding, repeated prompts and "
-            "prompt logits (with several processes, completions without a gradient, from the second pass on). Same loss "
-            "and gradient up to summation order; False scores batches just as TRL does."
+            "help": "Make the passes cheap: leave out completions without a gradient, repeated completions and "
+            "prompts, padding and prompt logits (with several processes, repeated completions and, from the second pass on, "
+            "those without a gradient). Same loss and gradient up to summation order; False scores batches just as TRL does."
         },
     )
     compact_rollouts: bool = field(

@@ -29,7 +29,7 @@ def rows_without_gradient(inputs: MicroBatch) -> Tensor | None:
     differently; None where there is no such row.
     """
     has_tokens = inputs["completion_mask"].any(dim=1)
-    skipped = _without_advantage(inputs) | ~has_tokens
+    skipped = without_advantage(inputs) | ~has_tokens
     if skipped.all():
         lengths = inputs["completion_mask"].sum(dim=1)
         skipped[lengths.masked_fill(~has_tokens, torch.iinfo(lengths.dtype).max).argmin()] = False
@@ -60,12 +60,12 @@ def regroup(batch: list[MicroBatch], size: int) -> list[MicroBatch]:
 def _order(inputs: MicroBatch) -> Tensor:
     """Rows with a gradient first, each prompt's together."""
     _, prompt_of_row = distinct_prompts(inputs["prompt_ids"], inputs["prompt_mask"])
-    idle = _without_advantage(inputs)
+    idle = without_advantage(inputs)
     order: Tensor = (prompt_of_row + idle * len(idle)).argsort(stable=True)
     return order
 
 
-def _without_advantage(inputs: MicroBatch) -> Tensor:
+def without_advantage(inputs: MicroBatch) -> Tensor:
     """(R,) True where the advantage, per row or per token, is exactly 0."""
     advantages: Tensor = inputs["advantages"]
     return (advantages.reshape(len(advantages), -1) == 0).all(dim=1)

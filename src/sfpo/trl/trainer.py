@@ -31,11 +31,11 @@ from trl import GRPOTrainer, RLOOTrainer
 
 from sfpo.prefill import keeps_every_key
 from sfpo.slow_fast import SlowFast
-from sfpo.trl.compact import Rows, score, split_rows
+from sfpo.trl.compact import Rows, distinct_rows, score, split_rows
 from sfpo.trl.config import SFPOConfig, SFPORLOOConfig, SlowFastFields
 from sfpo.trl.engines import engine_of
 from sfpo.trl.head import Head
-from sfpo.trl.micro_batch import MicroBatch, completion_tokens, regroup, rows_without_gradient
+from sfpo.trl.micro_batch import MicroBatch, completion_tokens, regroup, rows_without_gradient, without_advantage
 from sfpo.trl.pass_metrics import PassMetrics
 from sfpo.trl.rollouts import CompactRollouts
 
@@ -151,9 +151,18 @@ class SlowFastMixin(_HostTrainer):
                 missing = output["completion_ids"].shape[1] - self._entropies_of_rollouts.shape[1]
                 output["entropies_at_start"] = nn.functional.pad(self._entropies_of_rollouts, (0, missing))
                 self._entropies_of_rollouts = None
+            self._record("distinct_share", self._distinct_share(output))
             self.rollouts += len(inputs) * self.accelerator.num_processes
             self._rollout_seconds += time.perf_counter() - started
         return output
+
+    def _distinct_share(self, batch: MicroBatch) -> float:
+        """Share of the completion tokens with an advantage that is left when equal completions of a prompt count once."""
+        names = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask")
+        rows = Rows(*(batch[name] for name in names))[~without_advantage(batch)]
+        counts = [part.completion_mask.sum() for part in (distinct_rows(rows)[0], rows)]
+        different, tokens = self._reduce(torch.stack(counts).float()).tolist()
+        return float(different / tokens) if tokens else 1.0
 
     def _sample(self, prompt_ids: list[list[int]], images: Any, multimodal_fields: Any) -> list[list[int]] | None:
         """Completions by the sampler, or None to leave them to the host."""
