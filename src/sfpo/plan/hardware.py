@@ -54,8 +54,8 @@ NAMES = (*GPUS, "cpu")
 # Assumed, not measured: GPUs of the field's reports. A run of one's own (--from) is worth more.
 ASSUMED = Efficiency(rollout=0.5, seconds_per_token=0.01, update=0.4, seconds_per_micro_batch=0.05)
 
-# Fitted to results/demo/sfpo (the embedded model, one core). A larger model wants a run of its own.
-CPU_MEASURED = Efficiency(rollout=0.435, seconds_per_token=0.0027, update=0.327, seconds_per_micro_batch=0.0132)
+# Fitted to results/demo/sfpo (the embedded model, two cores of an EPYC). A larger model wants a run of its own.
+CPU_MEASURED = Efficiency(rollout=1.376, seconds_per_token=0.00427, update=0.212, seconds_per_micro_batch=0.00344)
 
 
 def named(name: str) -> Hardware:
