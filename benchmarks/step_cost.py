@@ -8,9 +8,10 @@ A step is all that is done with one batch of rollouts: sampling, grading, passes
 - defaults: `sfpo train` as it comes beside `GRPOTrainer` as it comes (its precision, checkpointing and threads).
 
 Rollouts are shaped so that every variant does the same work: distinct prompts of one length, completions of exactly one
-length and (at temperature 10) hardly two of them equal, and rewards that leave a chosen share of the groups without an advantage. Swept are that share (0, 25, 50, 75 %)
-at prompt:completion 1:1, and that ratio (1:4, 1:1, 4:1) at 50 %. Every variant is a process of its own; they take turns,
-one batch each. `--profile` adds, per variant, where one more step's time goes.
+length and (at temperature 10) hardly two of them equal, and rewards that leave a chosen share of the groups without an
+advantage. Swept are that share (0, 25, 50, 75 %) at prompt:completion 1:1, and that ratio (1:4, 1:1, 4:1) at 50 %. Every
+variant is a process of its own; they take turns, one batch each. `--profile` adds, per variant, where one more step's time
+goes.
 
 Goals at 50 % and 1:1: with the same settings at most 0.45x of num_iterations=4 and 1.6x of num_iterations=1; default
 against default at most 1.0x.

@@ -80,12 +80,19 @@ class SFPO(Scripted, SFPOTrainer):
         super().__init__(*args, **kwargs)
         self.own_entropies: list[float] = []
         """Of this process's own completions, which α must not depend on alone."""
+        self._sums_entropies = False
         self.stages: list[dict[str, Any]] = []
         self.rows_scored: list[int] = []
         """Of each forward that compact passes make."""
 
+    def _entropy_at_start(self, batch: Any) -> float:
+        self._sums_entropies = True
+        entropy = super()._entropy_at_start(batch)
+        self._sums_entropies = False
+        return entropy
+
     def _reduce(self, tensor: torch.Tensor, how: str = "sum") -> torch.Tensor:
-        if tensor.numel() == 2:
+        if self._sums_entropies:
             self.own_entropies.append(float(tensor[0] / tensor[1]))
         return super()._reduce(tensor, how)
 

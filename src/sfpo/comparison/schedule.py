@@ -37,7 +37,7 @@ class Job:
 
 
 def default_jobs(model: str) -> int:
-    """How many runs at a time: one an accelerator; on a CPU one a core for models that use a single thread."""
+    """How many runs at a time: one an accelerator; on a CPU one a core for small models, each on one thread."""
     if torch.accelerator.is_available():
         return torch.accelerator.device_count()
     return _cores() if _weights(model) < compute.SMALL else 1
