@@ -82,7 +82,8 @@ def test_a_run_is_read_with_its_mini_batches_and_passes(tmp_path):
     }
     common = {
         "kind": "train", "completions/mean_length": 10.0, "completions/max_length": 15.0, "frac_reward_zero_std": 0.25,
-        "sfpo/distinct_share": 0.5, "sfpo/rollout_seconds": 1.0, "sfpo/update_seconds": 3.0, "sfpo/optimizer_steps_per_rollout_batch": 4.0,
+        "sfpo/distinct_share": 0.5, "sfpo/rollout_seconds": 1.0, "sfpo/update_seconds": 3.0,
+        "sfpo/optimizer_steps_per_rollout_batch": 4.0,
     }  # fmt: skip
     # Two processes, two mini-batches: 32 rollouts a batch, and a log line for each of the two steps that share it.
     logged = [{"step": 2 * i, "num_tokens": 480.0 * i, "sfpo/rollouts": 32.0 * i, **common} for i in (1, 2)]

@@ -15,11 +15,11 @@ def completion_tokens(inputs: MicroBatch) -> Tensor:
     return mask * inputs["tool_mask"] if "tool_mask" in inputs else mask
 
 
-def distinct_prompts(prompt_ids: Tensor, prompt_mask: Tensor) -> tuple[Tensor, Tensor]:
-    """The (U, P) different prompts of (R, P) rows, -1 on padding, and the (R,) number of each row's own."""
-    padded = torch.where(prompt_mask.bool(), prompt_ids, -1)
-    distinct, prompt_of_row = torch.unique(padded, dim=0, return_inverse=True)
-    return distinct, prompt_of_row
+def distinct_sequences(ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """The (U, L) different sequences of (R, L) rows, -1 on padding, and the (R,) number of each row's own."""
+    padded = torch.where(mask.bool(), ids, -1)
+    distinct, sequence_of_row = torch.unique(padded, dim=0, return_inverse=True)
+    return distinct, sequence_of_row
 
 
 def rows_without_gradient(inputs: MicroBatch) -> Tensor | None:
@@ -59,7 +59,7 @@ def regroup(batch: list[MicroBatch], size: int) -> list[MicroBatch]:
 
 def _order(inputs: MicroBatch) -> Tensor:
     """Rows with a gradient first, each prompt's together."""
-    _, prompt_of_row = distinct_prompts(inputs["prompt_ids"], inputs["prompt_mask"])
+    _, prompt_of_row = distinct_sequences(inputs["prompt_ids"], inputs["prompt_mask"])
     idle = without_advantage(inputs)
     order: Tensor = (prompt_of_row + idle * len(idle)).argsort(stable=True)
     return order
