@@ -20,12 +20,13 @@ test-engines: $(VENV)/ready-engines
 	$(BIN)/python -m pytest tests/engines
 
 test-verl: $(VERL_VENV)/ready
-	$(VERL_VENV)/bin/python -m pytest tests/verl tests/test_recipes.py::test_hydra_composes_the_verl_recipes
+	$(VERL_VENV)/bin/python -m pytest tests/verl tests/published/test_recipes.py::test_hydra_composes_the_verl_recipes
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -26,10 +26,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from sfpo import compute
+from sfpo.model import cpu
+from sfpo.model.embedded import EMBEDDED
 
 ROOT = Path(__file__).resolve().parents[1]
-EMBEDDED = "embedded"
 CONSOLE = Console(highlight=False, soft_wrap=True)
 if not CONSOLE.is_terminal:
     CONSOLE.width = 200  # a file has no edge to wrap at
@@ -40,7 +40,7 @@ _ENVIRONMENT = {
     "TRANSFORMERS_VERBOSITY": "error",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
 }
-_THREADS = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": compute.SPINS}
+_THREADS = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": cpu.SPINS}
 """As `sfpo train` sets them."""
 _VERSIONED = ("torch", "transformers", "trl", "accelerate", "numpy")
 
@@ -117,7 +117,7 @@ class Worker:
 
 def in_bf16(model: str) -> bool:
     """Whether `sfpo train` would choose bf16 for the model on this CPU."""
-    from sfpo.compute import bf16_is_faster
+    from sfpo.model.cpu import bf16_is_faster
 
     return model != EMBEDDED and bf16_is_faster()
 

@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sfpo import EntropyGate
-from sfpo.comparison.records import STEPS
+from sfpo.records.comparison import STEPS
 
 WINDOWS = (10, 20, 30, 50)
 THRESHOLDS = (1.0, 1.5, 2.0, 3.0)

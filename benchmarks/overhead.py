@@ -224,7 +224,7 @@ class Passes:
         import trainers
         from transformers import AutoTokenizer
 
-        from sfpo.embedded import MODEL_PATH
+        from sfpo.model.embedded import MODEL_PATH
         from sfpo.slow_fast import SlowFast
         from sfpo.trl import SFPOConfig, SFPOTrainer
 
@@ -285,11 +285,11 @@ def work_model(requests: Requests, model: str, tokens: int, group: int, quick: b
     import trainers
 
     from sfpo.gate import EntropyGate
+    from sfpo.model.load import load_model
     from sfpo.slow_fast import _Snapshot
-    from sfpo.training import models
     from sfpo.trl.pass_metrics import PassMetrics
 
-    policy = models.load_model(model)
+    policy = load_model(model)
     prompt = completion = (16 if quick else ROW_TOKENS) // 2
     groups = -(-tokens // (prompt + group * completion))
     passes = Passes(policy, groups * group, group, prompt + completion, bf16=True)

@@ -17,7 +17,7 @@ from pathlib import Path
 os.environ["OMP_NUM_THREADS"] = "1"
 
 from sfpo.cli import main
-from sfpo.training.run_files import CONFIG, METRICS, RUN
+from sfpo.records.run import CONFIG, METRICS, RUN
 
 _SUMS = [
     "--task", "gym:chain_sum", "--task_params", "min_terms=2", "max_terms=2", "min_digits=1", "max_digits=2",

@@ -22,9 +22,9 @@ from pathlib import Path
 import numpy as np
 from gate_closures import TARGET, shown
 
-from sfpo.comparison.efficiency import NEARLY, mean_interval
-from sfpo.comparison.records import read_evaluations
-from sfpo.comparison.summary import (
+from sfpo.records.comparison import read_evaluations
+from sfpo.records.efficiency import NEARLY, mean_interval
+from sfpo.records.summary import (
     NEARLY_REDUCTION,
     SPECIFICATION,
     SUMMARY,

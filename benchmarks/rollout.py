@@ -1,4 +1,4 @@
-"""Completion tokens per second of `sfpo.sampler.sample`, `model.generate`, the same with a static cache and a compiled
+"""Completion tokens per second of `sfpo.model.sampler.sample`, `model.generate`, the same with a static cache and a compiled
 forward pass, and transformers' continuous batching.
 
 Groups of completions of the same prompts (embedded: 16 x 8 in fp32; another model: 8 x 8), sampled at temperature
@@ -39,7 +39,7 @@ from common import (
 from rich.table import Table
 
 ENGINES = {
-    "sfpo": "sfpo.sampler",
+    "sfpo": "sfpo.model.sampler",
     "generate": "model.generate",
     "static": "compiled static cache",
     "continuous": "continuous batching",
@@ -179,12 +179,12 @@ def work(model: str, engine: str, size: dict[str, int]) -> None:
     requests = Requests()
     import torch
 
-    from sfpo import compute
-    from sfpo.training import models
+    from sfpo.model import cpu
+    from sfpo.model.load import load_model, load_tokenizer
 
-    policy = models.load_model(model, dtype=torch.bfloat16 if in_bf16(model) else torch.float32).eval()
-    compute.prepare_cpu(policy)
-    end = int(models.load_tokenizer(model).eos_token_id)
+    policy = load_model(model, dtype=torch.bfloat16 if in_bf16(model) else torch.float32).eval()
+    cpu.prepare_cpu(policy)
+    end = int(load_tokenizer(model).eos_token_id)
     generator = random.Random(0)
     prompts = [
         [generator.randrange(2, policy.config.vocab_size) for _ in range(size["prompt_tokens"])]
@@ -221,7 +221,7 @@ def ending(logits: Any, ends_now: Any, end: int) -> Any:
 def with_sampler(policy: Any, prompt_ids: list[list[int]], lengths: list[int], end: int, limit: int) -> list[int]:
     import torch
 
-    from sfpo.sampler import sample
+    from sfpo.model.sampler import sample
 
     ends = torch.tensor(lengths)
     position = 0

@@ -149,9 +149,9 @@ def work(method: str, seed: int, quick: bool) -> None:
     import torch
     import trainers
 
-    from sfpo.sampler import sample
+    from sfpo.model.load import load_model, load_tokenizer
+    from sfpo.model.sampler import sample
     from sfpo.tasks import load_task
-    from sfpo.training import models
 
     # As `sfpo train` loads it.
     task = load_task("arithmetic", train_problems=PROBLEMS, eval_problems=HELD_OUT, seed=seed)
@@ -164,8 +164,8 @@ def work(method: str, seed: int, quick: bool) -> None:
         trainer = trainers.same_settings("grpo", EMBEDDED, task.reward, task.train, **settings)
     else:
         trainer = trainers.trl_defaults(EMBEDDED, task.reward, task.train, **settings)
-    judged = models.load_model(EMBEDDED)  # fp32 and nobody's wrappers, for all methods alike
-    tokenizer = models.load_tokenizer(EMBEDDED)
+    judged = load_model(EMBEDDED)  # fp32 and nobody's wrappers, for all methods alike
+    tokenizer = load_tokenizer(EMBEDDED)
     prompts = [tokenizer(prompt)["input_ids"] for prompt in task.held_out["prompt"]]
 
     def accuracy() -> float:

@@ -15,8 +15,8 @@ from datasets import Dataset
 from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState
 from trl import GRPOConfig, GRPOTrainer
 
-from sfpo import compute
-from sfpo.training import models
+from sfpo.model import cpu
+from sfpo.model.load import load_model, load_tokenizer
 from sfpo.training.options import parse
 from sfpo.training.records import MetricsCallback, RecordedReward, RunRecords
 from sfpo.trl import SFPOConfig, SFPOTrainer
@@ -87,11 +87,11 @@ def trl_defaults(model: str, reward: Any, data: Dataset, **settings: Any) -> GRP
     """TRL as it comes: its own precision, checkpointing and threads; only `settings` are chosen."""
     return _without_printing(
         GRPOTrainer(
-            model=models.load_model(model),
+            model=load_model(model),
             reward_funcs=reward,
             args=GRPOConfig(**quiet(), **settings),
             train_dataset=data,
-            processing_class=models.load_tokenizer(model),
+            processing_class=load_tokenizer(model),
         )
     )
 
@@ -100,8 +100,8 @@ def sfpo_defaults(model: str, reward: Any, data: Dataset, **settings: Any) -> SF
     """What `sfpo train` makes of the model, with the files it writes and without its display."""
     flags = [f"--{name}={value}" for name, value in (quiet() | settings).items()]
     arguments = parse(["--model", model, *flags]).training
-    policy = models.load_model(model)
-    compute.prepare_cpu(policy, trains_in_bf16=arguments.bf16)
+    policy = load_model(model)
+    cpu.prepare_cpu(policy, trains_in_bf16=arguments.bf16)
     records = RunRecords(Path(arguments.output_dir), True)
     return _without_printing(
         SFPOTrainer(
@@ -109,7 +109,7 @@ def sfpo_defaults(model: str, reward: Any, data: Dataset, **settings: Any) -> SF
             reward_funcs=RecordedReward(reward, records, 16),
             args=arguments,
             train_dataset=data,
-            processing_class=models.load_tokenizer(model),
+            processing_class=load_tokenizer(model),
             callbacks=[MetricsCallback(records)],
         )
     )
@@ -121,8 +121,8 @@ def same_settings(kind: str, model: str, reward: Any, data: Dataset, **settings:
     Args:
         kind: "sfpo", or "grpo" for TRL's own trainer.
     """
-    policy = models.load_model(model)
-    compute.prepare_cpu(policy, trains_in_bf16=in_bf16(model))
+    policy = load_model(model)
+    cpu.prepare_cpu(policy, trains_in_bf16=in_bf16(model))
     common = quiet() | {"bf16": in_bf16(model), "gradient_checkpointing": False, "logging_steps": 1} | settings
     trainer_class, config = (
         (SFPOTrainer, SFPOConfig(**({"gate": "off"} | common)))
@@ -135,7 +135,7 @@ def same_settings(kind: str, model: str, reward: Any, data: Dataset, **settings:
             reward_funcs=reward,
             args=config,
             train_dataset=data,
-            processing_class=models.load_tokenizer(model),
+            processing_class=load_tokenizer(model),
         )
     )
 

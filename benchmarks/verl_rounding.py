@@ -38,7 +38,7 @@ from worker_runs import (  # noqa: E402
     whole_weights,
 )
 
-from sfpo.embedded import MODEL_PATH  # noqa: E402
+from sfpo.model.embedded import MODEL_PATH  # noqa: E402
 from sfpo.verl.worker import SlowFastTrainingWorker  # noqa: E402
 
 SEEDS = range(6)

@@ -14,7 +14,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from sfpo import EntropyGate, SlowFast
-from sfpo.embedded import MODEL_PATH
+from sfpo.model.embedded import MODEL_PATH
 from sfpo.tasks import arithmetic
 
 PROMPTS, GROUP, MAX_NEW_TOKENS = 16, 8, 40

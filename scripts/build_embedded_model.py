@@ -1,6 +1,6 @@
 """Build the tiny language model that ships with the package, from generated problems only.
 
-    python scripts/build_embedded_model.py src/sfpo/embedded/model
+    python scripts/build_embedded_model.py src/sfpo/model/embedded/model
 
 A Qwen2 of 0.8 M parameters over characters learns sums and differences in two phases: first nearly always written out
 step by step, so that it can calculate; then nearly always answered at once, so that it rarely does. What is left is a

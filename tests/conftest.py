@@ -17,7 +17,7 @@ def tiny_model(tmp_path_factory):
     """Path of a random language model of a few thousand weights, with the embedded model's tokenizer."""
     from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
 
-    from sfpo.embedded import MODEL_PATH
+    from sfpo.model.embedded import MODEL_PATH
 
     path = tmp_path_factory.mktemp("tiny_model")
     tokenizer = AutoTokenizer.from_pretrained(MODEL_PATH)

@@ -4,8 +4,9 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from sfpo import __version__, compute
+from sfpo import __version__
 from sfpo.errors import UsageError
+from sfpo.model import cpu
 
 _COMMANDS = {
     "train": "sfpo.training.command",
@@ -49,7 +50,7 @@ def _run(command: str, arguments: list[str]) -> int:
     if command not in _COMMANDS:
         raise UsageError(f"there is no command '{command}': see sfpo --help")
     if command not in ("grade", "report"):
-        compute.before_torch()
+        cpu.before_torch()
     try:
         module = importlib.import_module(_COMMANDS[command])
     except ModuleNotFoundError as error:

@@ -81,7 +81,7 @@ def test_every_run_is_recorded_and_summarised(compared):
 
 
 def test_the_summary_follows_from_the_raw_records_alone(compared, tmp_path):
-    from sfpo.comparison.summary import write_summary
+    from sfpo.records.summary import write_summary
 
     folder, _ = compared
     for name in ("comparison.json", "evaluations.csv"):

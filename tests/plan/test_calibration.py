@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 import yaml
+from repository import ROOT
 
 from sfpo.errors import UsageError
 from sfpo.plan import architecture, calibration, seconds
 from sfpo.plan.hardware import CPU, CPU_MEASURED, Efficiency
 from sfpo.plan.workload import Workload
 
-DEMO = Path(__file__).parents[2] / "results" / "demo"
-PLAN = Path(__file__).parents[2] / "results" / "plan"
+DEMO = ROOT / "results" / "demo"
+PLAN = ROOT / "results" / "plan"
 SMOLLM2 = architecture.Architecture(576, 1536, 30, 9, 3, 64, vocabulary=49152, tied=True)
 EMBEDDED = architecture.load("embedded")
 TRUE = Efficiency(rollout=0.3, seconds_per_token=0.004, update=0.25, seconds_per_micro_batch=0.02)

@@ -2,13 +2,12 @@
 
 import json
 from dataclasses import asdict, replace
-from itertools import product
 
 import pytest
 
-from sfpo.embedded import MODEL_PATH
 from sfpo.errors import UsageError
-from sfpo.plan import architecture, memory, paper, reduction, seconds
+from sfpo.model.embedded import MODEL_PATH
+from sfpo.plan import architecture, memory, reduction, seconds
 from sfpo.plan.architecture import Architecture
 from sfpo.plan.hardware import CPU, GPUS, Efficiency
 from sfpo.plan.workload import Workload
@@ -56,7 +55,7 @@ def test_flops_of_a_forward_are_two_a_weight_and_token():
 
 def test_sixteen_bytes_a_weight_under_ddp_and_shares_of_it_when_sharded():
     work = replace(WORK, bf16=False)
-    model = paper.PAPER_MODELS["Qwen/Qwen2.5-Math-7B"]
+    model = architecture.PAPER_MODELS["Qwen/Qwen2.5-Math-7B"]
     assert memory.estimate(model, work, H100).states == 16 * model.weights
     eight = replace(WORK, devices=8)
     ddp, zero2, zero3 = (memory.estimate(model, replace(eight, engine=e), H100) for e in ("ddp", "zero2", "zero3"))
@@ -94,7 +93,10 @@ def test_a_cpus_head_holds_a_chunk_of_the_completions_logits():
 
 
 def test_checkpointing_saves_memory_and_costs_a_forward():
-    model, plain = paper.PAPER_MODELS["Qwen/Qwen2.5-Math-1.5B"], replace(WORK, group_size=1, longest_completion=4000)
+    model, plain = (
+        architecture.PAPER_MODELS["Qwen/Qwen2.5-Math-1.5B"],
+        replace(WORK, group_size=1, longest_completion=4000),
+    )
     checkpointed = replace(plain, gradient_checkpointing=True)
     assert memory.estimate(model, checkpointed, H100).activations < memory.estimate(model, plain, H100).activations / 5
     fast_memory = replace(CPU, bandwidth=1e30)
@@ -154,7 +156,7 @@ def test_a_comparison_gives_the_rollout_reduction_of_each_k(tmp_path):
 
 
 def test_devices_share_the_work_and_pay_for_what_they_exchange():
-    model = paper.PAPER_MODELS["Qwen/Qwen2.5-Math-7B"]
+    model = architecture.PAPER_MODELS["Qwen/Qwen2.5-Math-7B"]
     one, eight = (replace(WORK, devices=d, engine="zero3") for d in (1, 8))
     assert eight.rollouts == 8 * one.rollouts
     exchanged = (2 * 4 + 2 * 2 * eight.micro_batches) * model.weights * 7 / 8
@@ -187,7 +189,7 @@ def test_scoring_pi_old_is_a_forward_of_grpos_step_and_of_sfpos():
 
 
 def test_sequences_that_do_not_fit_into_vllms_cache_take_turns():
-    model = paper.PAPER_MODELS["Qwen/Qwen3-4B-Base"]
+    model = architecture.PAPER_MODELS["Qwen/Qwen3-4B-Base"]
     work = replace(WORK, accumulation=64, completion_length=3000, longest_completion=6000)
     room = 0.4 * 80e9 - 2 * model.weights
     fitting = room / (2 * 2 * 36 * 8 * 128 * 3010)
@@ -200,34 +202,11 @@ def test_sequences_that_do_not_fit_into_vllms_cache_take_turns():
 
 
 def test_fsdp2_holds_the_whole_gradient_while_it_accumulates():
-    model = paper.PAPER_MODELS["Qwen/Qwen2.5-Math-7B"]
+    model = architecture.PAPER_MODELS["Qwen/Qwen2.5-Math-7B"]
     work = replace(WORK, devices=8, engine="fsdp2")
     accumulating, single = (memory.estimate(model, replace(work, accumulation=a), H100).gradients for a in (2, 1))
     assert accumulating == 2 * model.weights
     assert single == 4 * model.weights / 8
-
-
-def test_the_papers_relation_is_missed_with_an_open_gate_and_nearer_when_it_closes():
-    """From the assumptions of every plan, none of them fitted."""
-    found = paper.relations()
-    assert [round(r.ratio, 3) for r in found] == [1.225, 1.321, 1.177]
-    assert [round(r.miss(closes=False), 2) for r in found] == [-0.26, -0.22, -0.45]
-    assert [round(r.miss(closes=True), 2) for r in found] == [0.02, 0.07, -0.23]
-    for r in found:
-        # What would make it true, makes it true.
-        assert 1 + r.needed_share * (r.predicted_ratio - 1) == pytest.approx(r.ratio)
-    # A pass of a 7B model costs four times a 1.5B model's, its rollouts less than that: the ratio must rise with size.
-    assert found[2].predicted_ratio > found[0].predicted_ratio
-
-
-def test_no_efficiencies_of_a_wide_grid_explain_the_paper_with_an_open_gate():
-    worst = {True: [], False: []}
-    for rollout, token, update in product((0.2, 0.3, 0.5, 0.7), (0.005, 0.01, 0.02, 0.03), (0.3, 0.4, 0.5)):
-        found = paper.relations(Efficiency(rollout, token, update, 0.05))
-        for closes in worst:
-            worst[closes].append(max(abs(r.miss(closes=closes)) for r in found))
-    assert min(worst[False]) > 0.2
-    assert max(worst[True]) < 0.33
 
 
 @pytest.mark.parametrize(

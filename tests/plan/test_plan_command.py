@@ -3,13 +3,12 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from repository import ROOT
 
 from sfpo.cli import main
 
-ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "results" / "demo"
 
 
@@ -72,13 +71,6 @@ def test_a_recipe_with_a_word_for_a_number_is_refused(capsys, tmp_path):
 def test_what_does_not_fit_is_said(capsys):
     _, out, _ = plan(capsys, "--model", "Qwen/Qwen2.5-Math-7B", "--hardware", "rtx4090-24gb")
     assert "Does not fit" in out
-
-
-def test_the_papers_relation_is_printed(capsys):
-    code, out, _ = plan(capsys, "--paper")
-    assert code == 0
-    for said in ("4.19×", "-45%", "-23%"):
-        assert said in out
 
 
 def test_a_recipe_on_several_devices_is_planned_with_trls_own_passes(capsys):

@@ -1,7 +1,7 @@
 import shutil
 
 import pytest
-from folders import HOSTILE, write_comparison
+from report_folders import HOSTILE, write_comparison
 
 
 @pytest.fixture(scope="session")

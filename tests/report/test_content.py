@@ -5,7 +5,7 @@ import re
 import shutil
 
 import pytest
-from folders import HOSTILE, write_comparison, write_run
+from report_folders import HOSTILE, write_comparison, write_run
 
 from sfpo.errors import UsageError
 from sfpo.report.colors import color_of, shades

@@ -4,7 +4,7 @@ import shutil
 from contextlib import contextmanager
 
 import pytest
-from folders import HOSTILE, write_run
+from report_folders import HOSTILE, write_run
 
 from sfpo.report.page import write_report
 

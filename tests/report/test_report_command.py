@@ -5,8 +5,8 @@ import subprocess
 import sys
 
 import pytest
-from folders import HOSTILE, write_run
 from PIL import Image
+from report_folders import HOSTILE, write_run
 
 from sfpo.cli import main
 from sfpo.report.page import write_report

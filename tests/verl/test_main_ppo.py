@@ -23,7 +23,7 @@ def folder(tmp_path_factory):
     import torch
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-    from sfpo.embedded import MODEL_PATH
+    from sfpo.model.embedded import MODEL_PATH
     from sfpo.tasks.arithmetic import problems, solve
 
     folder = tmp_path_factory.mktemp("main_ppo")

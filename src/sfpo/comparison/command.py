@@ -13,13 +13,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from sfpo.comparison import schedule
 from sfpo.comparison.options import CompareOptions, parse_comparison
-from sfpo.comparison.records import collect, is_finished, run_folder
 from sfpo.comparison.schedule import Job
-from sfpo.comparison.summary import SPECIFICATION, TABLES, as_markdown, write_summary
 from sfpo.errors import UsageError
+from sfpo.records.comparison import collect, is_finished, run_folder
+from sfpo.records.run import METRICS, read_rows
+from sfpo.records.summary import SPECIFICATION, TABLES, as_markdown, write_summary
 from sfpo.report.page import write_report
 from sfpo.training.command import quiet_libraries
-from sfpo.training.run_files import METRICS, read_rows
 
 Specification = dict[str, Any]
 

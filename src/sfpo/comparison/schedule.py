@@ -19,10 +19,10 @@ from accelerate import init_empty_weights
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.trainer_utils import get_last_checkpoint
 
-from sfpo import compute
-from sfpo.comparison.records import is_finished
 from sfpo.errors import UsageError
-from sfpo.training import models
+from sfpo.model import cpu
+from sfpo.model.load import resolve
+from sfpo.records.comparison import is_finished
 
 LOG = "train.log"
 
@@ -40,7 +40,7 @@ def default_jobs(model: str) -> int:
     """How many runs at a time: one an accelerator; on a CPU one a core for small models, each on one thread."""
     if torch.accelerator.is_available():
         return torch.accelerator.device_count()
-    return _cores() if _weights(model) < compute.SMALL else 1
+    return _cores() if _weights(model) < cpu.SMALL else 1
 
 
 def run_all(jobs: list[Job], at_a_time: int, on_wait: Callable[[], None]) -> Iterator[tuple[Job, str | None]]:
@@ -128,7 +128,7 @@ def _cores() -> int:
 
 
 def _weights(model: str) -> int:
-    source, keywords = models.resolve(model)
+    source, keywords = resolve(model)
     config = AutoConfig.from_pretrained(source, **keywords)
     with init_empty_weights():
         return sum(p.numel() for p in AutoModelForCausalLM.from_config(config).parameters())

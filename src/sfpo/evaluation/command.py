@@ -27,11 +27,11 @@ from rich.progress import (
 from rich.table import Table
 
 from sfpo.evaluation import engines
-from sfpo.evaluation.benchmarks import Benchmark, load_benchmark
 from sfpo.evaluation.options import EvalOptions, free_folder, parse
 from sfpo.evaluation.records import COMPLETIONS, RESULTS, EvaluationRecords
 from sfpo.evaluation.run import Answered, Result, answer, summarise
-from sfpo.training import models
+from sfpo.model.load import load_tokenizer
+from sfpo.tasks.benchmarks import Benchmark, load_benchmark
 
 # What may change when an evaluation is continued: it says where things are and how fast they go.
 _NOT_A_SETTING = {"output_dir", "data_path", "batch_size", "benchmarks", "limit", "trust_remote_code"}
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
     console = Console()
     engine_name = engines.choose(options.engine, options.model)
     benchmarks = _load(console, options)
-    tokenizer = models.load_tokenizer(options.model, options.trust_remote_code)
+    tokenizer = load_tokenizer(options.model, options.trust_remote_code)
     folder = Path(options.output_dir or free_folder(options.model))
     records = EvaluationRecords(folder, _settings(options, engine_name, benchmarks))
     missing = sum(len(b.problems) for b in benchmarks) * options.answers - len(records.rows)

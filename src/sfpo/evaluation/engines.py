@@ -7,10 +7,10 @@ from typing import Any, Literal, Protocol
 
 import torch
 
-from sfpo import compute
 from sfpo.errors import UsageError
 from sfpo.evaluation.sampling import Completion, sample
-from sfpo.training import models
+from sfpo.model import cpu
+from sfpo.model.load import load_model, resolve
 
 Name = Literal["transformers", "vllm"]
 
@@ -113,14 +113,14 @@ def choose(engine: str, model: str) -> Name:
 def start(engine: Name, model: str, tokenizer: Any, sampling: Sampling, dtype: str, trust_remote_code: bool) -> Engine:
     """Load a model by name into an engine. A dtype of `auto` is that of its weights, but fp32 on a CPU."""
     if engine == "vllm":
-        source, _ = models.resolve(model)
+        source, _ = resolve(model)
         return VLLMEngine(source, sampling, dtype, trust_remote_code)
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    weights = models.load_model(
+    weights = load_model(
         model,
         dtype="float32" if dtype == "auto" and accelerator is None else dtype,
         trust_remote_code=trust_remote_code or None,
     )
     if accelerator is None:
-        compute.prepare_cpu(weights)
+        cpu.prepare_cpu(weights)
     return TransformersEngine(weights.to(accelerator or "cpu"), tokenizer, sampling)

@@ -8,10 +8,10 @@ from typing import NoReturn
 from transformers import HfArgumentParser
 
 from sfpo.errors import UsageError
-from sfpo.evaluation.benchmarks import KNOWN, SIX, names_of
 from sfpo.evaluation.engines import Sampling
+from sfpo.model.embedded import EMBEDDED
+from sfpo.tasks.benchmarks import KNOWN, SIX, names_of
 from sfpo.tasks.templates import TEMPLATES, check_template
-from sfpo.training.options import EMBEDDED
 
 
 @dataclass

@@ -7,10 +7,10 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
-from sfpo.evaluation.benchmarks import Benchmark, Problem
 from sfpo.evaluation.engines import Engine
 from sfpo.evaluation.sampling import Completion, encode
-from sfpo.evaluation.statistics import mean_pass_at_k, pass_at_1
+from sfpo.records.pass_at_k import mean_pass_at_k, pass_at_1
+from sfpo.tasks.benchmarks import Benchmark, Problem
 from sfpo.tasks.templates import as_prompt
 
 Answered = dict[str, Any]

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from sfpo import sampler
-from sfpo.prefill import keeps_every_key
+from sfpo.model import sampler
+from sfpo.model.prefill import keeps_every_key
 
 
 @dataclass(frozen=True)

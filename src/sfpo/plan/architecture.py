@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sfpo.embedded import MODEL_PATH
 from sfpo.errors import UsageError
+from sfpo.model.embedded import MODEL_PATH
 
 # Decoders with grouped-query attention and a gated MLP, which is what the formulas describe.
 _FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "phi3", "olmo2", "smollm3")

@@ -13,7 +13,7 @@ from sfpo.plan import seconds
 from sfpo.plan.architecture import Architecture
 from sfpo.plan.hardware import Efficiency, Hardware
 from sfpo.plan.workload import Workload
-from sfpo.training.run_files import CONFIG, METRICS, read_rows
+from sfpo.records.run import CONFIG, METRICS, read_rows
 
 Settings = dict[str, Any]
 

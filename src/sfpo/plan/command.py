@@ -8,12 +8,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from sfpo.plan import calibration, hardware, memory, paper, seconds
+from sfpo.plan import calibration, hardware, memory, seconds
 from sfpo.plan.calibration import Check
 from sfpo.plan.hardware import Efficiency
 from sfpo.plan.memory import Memory
 from sfpo.plan.options import Options, parse
-from sfpo.plan.paper import Relation
 from sfpo.plan.reduction import Reduction, reductions
 from sfpo.plan.seconds import StepSeconds
 
@@ -29,13 +28,6 @@ def main(arguments: Sequence[str]) -> int:
     """
     options = parse(arguments)
     console = Console()
-    if options.paper:
-        found = paper.relations()
-        if options.as_json:
-            console.print_json(json.dumps([_relation(r) for r in found]))
-        else:
-            console.print(_paper_table(found))
-        return 0
     efficiency = _efficiency(options)
     work = options.work
     bytes_ = memory.estimate(options.architecture, work, options.device)
@@ -140,24 +132,6 @@ def _check_table(checks: list[Check]) -> Table:
     return table
 
 
-def _paper_table(found: list[Relation]) -> Table:
-    columns = ("model", "rollouts", "time", "step", "gate open", "miss", "closing", "miss")
-    table = _table("The paper's reductions at K = 3, and the time that is foretold", *columns)
-    for r in found:
-        table.add_row(
-            r.model.split("/")[-1].replace("DeepSeek-R1-Distill", "DS"),
-            f"{r.rollouts:.2f}×",
-            f"{r.time:.2f}×",
-            f"{r.ratio:.3f}",
-            f"{r.predicted_time(closes=False):.2f}×",
-            f"{r.miss(closes=False):+.0%}",
-            f"{r.predicted_time(closes=True):.2f}×",
-            f"{r.miss(closes=True):+.0%}",
-        )
-    table.caption = f"step: SFPO's over GRPO's, as implied; closing: after {paper.OPEN_STEPS} steps, where GRPO takes {paper.GRPO_STEPS} to its best"
-    return table
-
-
 def _table(title: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left")
     for index, column in enumerate(columns):
@@ -189,14 +163,6 @@ def _as_json(
         "best_inner_steps": by_k[0].inner_steps if by_k else None,
         "checks": [asdict(c) | {"predicted": c.predicted, "measured": c.measured, "error": c.error} for c in checks],
     }
-
-
-def _relation(r: Relation) -> dict[str, Any]:
-    gates = {
-        name: {"step_ratio": ratio, "time": r.predicted_time(closes=closes), "miss": r.miss(closes=closes)}
-        for name, ratio, closes in (("open", r.predicted_ratio, False), ("closing", r.closing_ratio, True))
-    }
-    return asdict(r) | {"step_ratio": r.ratio, "open_share_needed": r.needed_share, "foretold": gates}
 
 
 def _size(count: float) -> str:

@@ -48,7 +48,6 @@ class Options:
     measured: calibration.Run | None
     checks: list[Path]
     rollout_reductions: dict[int, float]
-    paper: bool
     as_json: bool
 
 
@@ -85,7 +84,6 @@ def parse(arguments: Sequence[str]) -> Options:
         measured=run,
         checks=[Path(folder) for folder in flags["check"]],
         rollout_reductions=reduction.read_reductions(flags["rollout_reduction"]),
-        paper=flags["paper"],
         as_json=flags["json"],
     )
 
@@ -186,6 +184,5 @@ def _parser() -> _Parser:
         default=[],
         help="K=REDUCTION ..., how many times fewer rollouts SFPO needs than GRPO, or a folder of sfpo compare.",
     )
-    add("--paper", action="store_true", help="Foretell the paper's time reductions from its rollout reductions.")
     add("--json", action="store_true", help="Print JSON.")
     return parser

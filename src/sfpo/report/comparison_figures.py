@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from sfpo.comparison.summary import times
+from sfpo.records.summary import times
 from sfpo.report.colors import DASHES, NEUTRAL, Color, color_of, shades
 from sfpo.report.figure import Axis, Bars, Curves, Estimate, Figure, Intervals, Level, Series, Stack, Values
 from sfpo.report.folder import Comparison, Run, Variant, column

@@ -4,7 +4,8 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from sfpo.model_label import model_label
+from sfpo.model.label import model_label
+from sfpo.records.run import Row
 from sfpo.report import run_figures
 from sfpo.report.colors import Color
 from sfpo.report.comparison_figures import ComparisonFigures
@@ -23,7 +24,6 @@ from sfpo.report.headline import (
 from sfpo.report.run_figures import passes_of
 from sfpo.report.setup import Setup, setup_of_comparison, setup_of_run
 from sfpo.report.thinning import thinned
-from sfpo.training.run_files import Row
 
 # What keeps a page of many long runs at a few megabytes.
 _STEPS_PER_RUN = 400

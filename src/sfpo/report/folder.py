@@ -8,10 +8,10 @@ from typing import Any
 
 import yaml
 
-from sfpo.comparison.records import EVALUATIONS, STEPS, read_evaluations, read_steps, run_folder
-from sfpo.comparison.summary import SPECIFICATION, SUMMARY
 from sfpo.errors import UsageError
-from sfpo.training.run_files import COMPLETIONS, CONFIG, METRICS, RUN, Row, read_rows, spent
+from sfpo.records.comparison import EVALUATIONS, STEPS, read_evaluations, read_steps, run_folder
+from sfpo.records.run import COMPLETIONS, CONFIG, METRICS, RUN, Row, read_rows, spent
+from sfpo.records.summary import SPECIFICATION, SUMMARY
 
 
 @dataclass(frozen=True)

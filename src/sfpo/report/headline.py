@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from sfpo.comparison.efficiency import NEARLY
-from sfpo.comparison.summary import NEARLY_REDUCTION, amount, percent, times
+from sfpo.records.efficiency import NEARLY
+from sfpo.records.summary import NEARLY_REDUCTION, amount, percent, times
 from sfpo.report.colors import NEUTRAL, Color, color_of
 from sfpo.report.folder import Comparison, Run, Variant, column
 from sfpo.report.gate import closed_steps, has_gate

@@ -2,13 +2,13 @@
 
 from dataclasses import replace
 
-from sfpo.evaluation.statistics import pass_at_1
+from sfpo.records.pass_at_k import pass_at_1
+from sfpo.records.run import Row
 from sfpo.report.colors import DASHES, NEUTRAL, color_of, shades
 from sfpo.report.figure import Axis, Curves, Figure, Level, Series, Values
 from sfpo.report.folder import Run, column
 from sfpo.report.gate import closed_ranges, has_gate, threshold
 from sfpo.report.thinning import thinned
-from sfpo.training.run_files import Row
 
 STEP = Axis("step", "integer")
 ROLLOUTS = Axis("rollouts sampled", "integer")

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
+from sfpo.records.run import CONFIG
 from sfpo.report.folder import Comparison, Run
-from sfpo.training.run_files import CONFIG
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ def load(
         UsageError: the file or a column is missing, the file cannot be read or has no rows, or a prompt or an answer is
             empty (its row is named).
     """
-    from sfpo.evaluation.benchmarks import benchmark_texts
+    from sfpo.tasks.benchmarks import benchmark_texts
 
     check_template(prompt_template)
     rows = _read(path, prompt_column, answer_column)

@@ -49,7 +49,7 @@ def load(
     Raises:
         UsageError: a set cannot be had, is of no known schema, or has too few rows.
     """
-    from sfpo.evaluation.benchmarks import benchmark_texts
+    from sfpo.tasks.benchmarks import benchmark_texts
 
     check_template(prompt_template)
     rows: Iterable[Row] = _read(name, data_path)

@@ -19,17 +19,18 @@ from transformers import ProgressCallback as TransformersProgress
 from transformers.trainer_utils import get_last_checkpoint
 from trl import get_peft_config, get_quantization_config
 
-from sfpo import compute
 from sfpo.errors import UsageError
-from sfpo.evaluation.during_training import TrainingBenchmarks
-from sfpo.model_label import model_label
+from sfpo.model import cpu
+from sfpo.model.label import model_label
+from sfpo.model.load import load_model, load_tokenizer
+from sfpo.records.run import COMPLETIONS, METRICS
 from sfpo.tasks import Task, load_task
-from sfpo.training import cost, models
-from sfpo.training.evaluate import Evaluation, as_prompts, evaluate
+from sfpo.training import cost
+from sfpo.training.benchmarks import TrainingBenchmarks
+from sfpo.training.held_out import Evaluation, as_prompts, evaluate
 from sfpo.training.options import Parsed, parse
 from sfpo.training.progress import ProgressCallback
 from sfpo.training.records import MetricsCallback, RecordedReward, RunRecords
-from sfpo.training.run_files import COMPLETIONS, METRICS
 from sfpo.training.signals import SignalWarnings
 from sfpo.trl import SFPOConfig, SFPOTrainer
 
@@ -62,7 +63,7 @@ def main(arguments: Sequence[str]) -> int:
     if task.note:
         console.print(escape(task.note), highlight=False, soft_wrap=True)
     benchmarks = TrainingBenchmarks(options, training)
-    tokenizer = models.load_tokenizer(options.model, training.trust_remote_code)
+    tokenizer = load_tokenizer(options.model, training.trust_remote_code)
     prompts = training.generation_batch_size // training.num_generations
     if len(task.train) < prompts:
         raise UsageError(
@@ -90,7 +91,7 @@ def _run(
 ) -> int:
     options, training, model_options = parsed.command, parsed.training, parsed.model
     folder = Path(training.output_dir)
-    model = models.load_model(
+    model = load_model(
         options.model,
         dtype=model_options.dtype,
         attn_implementation=model_options.attn_implementation,
@@ -101,7 +102,7 @@ def _run(
     weights = sum(parameter.numel() for parameter in model.parameters())
     machine = training.device.type
     if machine == "cpu":
-        machine = compute.prepare_cpu(
+        machine = cpu.prepare_cpu(
             model,
             model_options.attn_implementation,
             trains_in_bf16=training.bf16 and not training.use_transformers_continuous_batching,

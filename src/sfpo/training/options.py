@@ -11,14 +11,13 @@ import torch
 import yaml
 from trl import ModelConfig, TrlParser
 
-from sfpo.compute import bf16_is_faster
 from sfpo.errors import UsageError
+from sfpo.model.cpu import bf16_is_faster
+from sfpo.model.embedded import EMBEDDED
 from sfpo.trl import SFPOConfig
 from sfpo.trl.config import SlowFastFields
 
 Method = Literal["sfpo", "grpo", "multi_epoch", "lookahead"]
-
-EMBEDDED = "embedded"
 
 # What each method is, as settings of the one trainer.
 METHODS: dict[str, dict[str, Any]] = {

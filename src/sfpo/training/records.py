@@ -11,9 +11,9 @@ from typing import Any
 import yaml
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from sfpo.records.run import COMPLETIONS, CONFIG, METRICS, RUN, read_rows
 from sfpo.tasks.task import Reward, completion_text
-from sfpo.training.evaluate import Evaluation
-from sfpo.training.run_files import COMPLETIONS, CONFIG, METRICS, RUN, read_rows
+from sfpo.training.held_out import Evaluation
 
 _VERSIONED = ("sfpo", "torch", "transformers", "trl", "accelerate", "datasets", "peft", "reasoning-gym")
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from sfpo.prefill import Prefill, encode_prompts, forward_cost, positions
+from sfpo.model.prefill import Prefill, encode_prompts, forward_cost, positions
 from sfpo.trl.head import Head
 from sfpo.trl.micro_batch import distinct_sequences
 
@@ -59,7 +59,7 @@ def score(
         model: a causal language model with TRL's fused head, whatever it is wrapped in.
         head: what takes the logits of completions encoded after their prompts.
         share_prompts: encode each distinct prompt once and let its completions attend to that, which needs a plain
-            key-value cache (see `sfpo.prefill.keeps_every_key`) and no gradient checkpointing. Not with one forward.
+            key-value cache (see `sfpo.model.prefill.keeps_every_key`) and no gradient checkpointing. Not with one forward.
         one_forward: leave the rows one rectangle.
     """
     different, number = distinct_rows(rows)

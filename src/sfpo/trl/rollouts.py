@@ -1,4 +1,4 @@
-"""Rollouts of a TRL trainer by `sfpo.sampler`, where it can stand in for `generate`."""
+"""Rollouts of a TRL trainer by `sfpo.model.sampler`, where it can stand in for `generate`."""
 
 import copy
 from collections.abc import Callable
@@ -10,8 +10,8 @@ from accelerate.utils import DistributedType
 from torch import Tensor, nn
 from transformers import MinPLogitsWarper, TopKLogitsWarper
 
-from sfpo.prefill import keeps_every_key
-from sfpo.sampler import Sampled, nucleus, sample
+from sfpo.model.prefill import keeps_every_key
+from sfpo.model.sampler import Sampled, nucleus, sample
 
 
 class CompactRollouts:

@@ -29,7 +29,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import GRPOTrainer, RLOOTrainer
 
-from sfpo.prefill import keeps_every_key
+from sfpo.model.prefill import keeps_every_key
 from sfpo.slow_fast import SlowFast
 from sfpo.trl.compact import Rows, distinct_rows, score, split_rows
 from sfpo.trl.config import SFPOConfig, SFPORLOOConfig, SlowFastFields

@@ -8,9 +8,8 @@ import torch
 from peft import PeftModel
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from sfpo.embedded import MODEL_PATH
 from sfpo.errors import UsageError
-from sfpo.training.options import EMBEDDED
+from sfpo.model.embedded import EMBEDDED, MODEL_PATH
 
 ADAPTER = "adapter_config.json"
 

@@ -7,8 +7,8 @@ from datasets import Dataset
 from shared_data import FOLDER, needs_data
 
 from sfpo.errors import UsageError
-from sfpo.evaluation import benchmarks
-from sfpo.evaluation.benchmarks import KNOWN, SIX, benchmark_texts, load_benchmark, names_of
+from sfpo.tasks import benchmarks
+from sfpo.tasks.benchmarks import KNOWN, SIX, benchmark_texts, load_benchmark, names_of
 from sfpo.tasks.cleaning import normalised
 
 SIZES = {

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import Cache
 from transformers.cache_utils import DynamicLayer
 
-from sfpo.prefill import encode_prompts
+from sfpo.model.prefill import encode_prompts
 
 _COMPACT_BELOW = 0.8
 """Ended sequences leave once less than this share of the batch goes on: leaving copies what stays."""
@@ -52,7 +52,7 @@ def sample(
     """Sample one completion for every entry of `prompt_ids`; equal prompts share their encoding.
 
     Args:
-        model: a causal language model whose layers all cache plain keys and values (`sfpo.prefill.keeps_every_key`).
+        model: a causal language model whose layers all cache plain keys and values (`sfpo.model.prefill.keeps_every_key`).
         max_new_tokens: where a completion is cut off.
         end_ids: tokens that end a completion.
         temperature: divides the logits, above 0.

@@ -4,9 +4,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, TopPLogitsWarper
 
-from sfpo import sampler
-from sfpo.embedded import MODEL_PATH
-from sfpo.sampler import nucleus, sample
+from sfpo.model import sampler
+from sfpo.model.embedded import MODEL_PATH
+from sfpo.model.sampler import nucleus, sample
 
 PROMPTS = [[2, 12, 3, 14], [5, 6, 12, 7, 8, 13, 2, 14], [9, 14]]
 ENDS = [1]

@@ -1,10 +1,15 @@
-"""The paper's rollout and time reductions, and what the cost model makes of the one to foretell the other.
+"""The paper's rollout and time reductions, and what the cost model of `sfpo plan` predicts of the second from the first.
 
 R times fewer rollouts in T times less time say that SFPO's step took ρ = R/T of GRPO's: 1.225, 1.321 and 1.177. The cost
-model foretells ρ from one set of efficiencies for all three models; docs/plan.md discusses where it misses.
+model predicts ρ from one set of efficiencies for all three models; docs/plan.md discusses where it misses.
+
+    python benchmarks/paper_reductions.py
 """
 
 from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
 
 from sfpo.plan import seconds
 from sfpo.plan.architecture import PAPER_MODELS
@@ -48,7 +53,7 @@ REPORTED = {
 
 @dataclass(frozen=True)
 class Relation:
-    """One model's reductions: as reported, and what the cost model foretells with its gate open, and closing."""
+    """One model's reductions: as reported, and what the cost model predicts with its gate open, and closing."""
 
     model: str
     rollouts: float
@@ -90,3 +95,24 @@ def relations(
     """The three models, with the same assumptions; the defaults are those of every plan, none is fitted."""
     steps = {name: seconds.estimate(PAPER_MODELS[name], work, hardware, efficiency) for name in REPORTED}
     return [Relation(name, *REPORTED[name], steps[name].ratio(INNER_STEPS)) for name in REPORTED]
+
+
+def main() -> None:
+    """Print the table of docs/plan.md."""
+    table = Table(title="The paper's reductions at K = 3, and the predicted time", title_justify="left")
+    for name in ("model", "rollouts", "time", "step", "gate open", "miss", "closing", "miss"):
+        table.add_column(name, justify="left" if name == "model" else "right")
+    for r in relations():
+        predicted = (
+            cell
+            for closes in (False, True)
+            for cell in (f"{r.predicted_time(closes=closes):.2f}×", f"{r.miss(closes=closes):+.0%}")
+        )
+        name = r.model.split("/")[-1].replace("DeepSeek-R1-Distill", "DS")
+        table.add_row(name, f"{r.rollouts:.2f}×", f"{r.time:.2f}×", f"{r.ratio:.3f}", *predicted)
+    table.caption = f"step: SFPO's over GRPO's, as implied; closing: after {OPEN_STEPS} steps, where GRPO takes {GRPO_STEPS} to its best"
+    Console(width=120).print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from sfpo.training.run_files import METRICS, RUN, Row, read_rows, spent
+from sfpo.records.run import METRICS, RUN, Row, read_rows, spent
 
 STEPS, EVALUATIONS = "steps.csv", "evaluations.csv"
 

@@ -43,7 +43,7 @@ def prepare_cpu(model: Any, attn_implementation: str | None = None, *, trains_in
             model.set_attn_implementation("eager")
             chosen.append("plain attention")
     elif trains_in_bf16 and attn_implementation is None and model.config._attn_implementation == "sdpa":
-        from sfpo import cpu_attention
+        from sfpo.model import cpu_attention
 
         model.set_attn_implementation(cpu_attention.register())
         chosen.append("attention by plain products")

@@ -3,3 +3,6 @@
 from pathlib import Path
 
 MODEL_PATH = Path(__file__).parent / "model"
+
+EMBEDDED = "embedded"
+"""What a user calls it."""

@@ -3,11 +3,9 @@
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).parents[1]
+from repository import ROOT
 
 
 def recompute(script, *arguments):

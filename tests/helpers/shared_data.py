@@ -1,9 +1,8 @@
 """The data sets that tests read where they are at hand; they are not part of this repository."""
 
-from pathlib import Path
-
 import pytest
+from repository import ROOT
 
-FOLDER = Path(__file__).resolve().parents[2] / "shared" / "data"
+FOLDER = ROOT.parent / "shared" / "data"
 
 needs_data = pytest.mark.skipif(not FOLDER.is_dir(), reason="there are no data sets in ../shared/data")

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from sfpo.evaluation.statistics import effective_samples, mean_pass_at_k, pass_at_1, pass_at_k
+from sfpo.records.pass_at_k import effective_samples, mean_pass_at_k, pass_at_1, pass_at_k
 
 
 def test_pass_at_k_is_the_share_of_draws_with_a_right_sample():

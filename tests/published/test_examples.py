@@ -1,8 +1,9 @@
 import subprocess
 import sys
-from pathlib import Path
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+from repository import ROOT
+
+EXAMPLES = ROOT / "examples"
 
 
 def test_minimal_loop_runs_and_is_short():

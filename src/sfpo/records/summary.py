@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from sfpo.comparison import efficiency
-from sfpo.comparison.efficiency import Interval, Runs
-from sfpo.comparison.records import read_evaluations
-from sfpo.model_label import model_label
-from sfpo.training.run_files import Row
+from sfpo.model.label import model_label
+from sfpo.records import efficiency
+from sfpo.records.comparison import read_evaluations
+from sfpo.records.efficiency import Interval, Runs
+from sfpo.records.run import Row
 
 SPECIFICATION, SUMMARY, TABLES = "comparison.json", "summary.json", "summary.md"
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from sfpo import prefill
-from sfpo.prefill import encode_prompts, keeps_every_key
-from sfpo.sampler import sample
+from sfpo.model import prefill
+from sfpo.model.prefill import encode_prompts, keeps_every_key
+from sfpo.model.sampler import sample
 
 BEGINNING = [5, 3, 9, 4, 11, 2, 7, 6, 13, 8]
 ENDINGS = [[12], [3, 4], [6, 6, 6, 2, 9], [5, 14]]

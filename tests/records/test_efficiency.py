@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from sfpo.comparison.efficiency import (
+from sfpo.records.efficiency import (
     Runs,
     band,
     best,

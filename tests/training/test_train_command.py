@@ -11,7 +11,7 @@ import torch
 import yaml
 
 from sfpo.cli import main
-from sfpo.training import models
+from sfpo.model.load import load_model
 from sfpo.training.options import parse
 
 SMALL = [
@@ -177,7 +177,7 @@ def test_lora_and_a_gym_task(tmp_path, capsys):
     assert code == 0, err
     assert (tmp_path / "adapter_model.safetensors").is_file()
     # What was saved can be given to --model again, with the weights that training made.
-    adapted, base = (models.load_model(name) for name in (str(tmp_path), "embedded"))
+    adapted, base = (load_model(name) for name in (str(tmp_path), "embedded"))
     changed = {n for n, p in adapted.named_parameters() if not torch.equal(p, base.get_parameter(n))}
     assert changed
     assert all("q_proj" in name or "v_proj" in name for name in changed)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import yaml
 
-from sfpo.comparison.records import collect
-from sfpo.comparison.summary import write_summary
+from sfpo.records.comparison import collect
+from sfpo.records.summary import write_summary
 
 HOSTILE = '<img src=x onerror="window.hacked=1"></script><script>window.hacked=2</script><!--\u2028$\\frac\ud800'
 

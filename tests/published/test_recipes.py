@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from repository import ROOT
 from shared_data import FOLDER as DATA
 from shared_data import needs_data
 
 from sfpo.cli import main
 from sfpo.plan.architecture import PAPER_MODELS
 
-ROOT = Path(__file__).resolve().parents[1]
 RECIPES = ROOT / "recipes"
 TRL = sorted((RECIPES / "trl").glob("*.yaml"))
 ACCELERATE = sorted((RECIPES / "accelerate").glob("*.yaml"))

@@ -1,6 +1,6 @@
 import pytest
 
-from sfpo.model_label import model_label
+from sfpo.model.label import model_label
 
 
 @pytest.mark.parametrize(

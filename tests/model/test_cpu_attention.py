@@ -4,8 +4,8 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from sfpo import cpu_attention
-from sfpo.compute import SMALL, prepare_cpu
+from sfpo.model import cpu_attention
+from sfpo.model.cpu import SMALL, prepare_cpu
 
 SIZES = {
     "vocab_size": 23,

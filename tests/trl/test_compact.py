@@ -9,7 +9,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM
 from trl import GRPOTrainer, RLOOTrainer
 
-from sfpo.prefill import _FORWARD_COST
+from sfpo.model.prefill import _FORWARD_COST
 from sfpo.trl import SFPOConfig, SFPORLOOConfig, SFPORLOOTrainer, SFPOTrainer
 from sfpo.trl.compact import Rows, _rectangles
 from sfpo.trl.micro_batch import regroup, rows_without_gradient

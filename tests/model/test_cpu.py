@@ -8,8 +8,8 @@ import sys
 import pytest
 import torch
 
-from sfpo.compute import SPINS, bf16_is_faster, prepare_cpu
-from sfpo.training.models import load_model
+from sfpo.model.cpu import SPINS, bf16_is_faster, prepare_cpu
+from sfpo.model.load import load_model
 
 XEON = "vendor_id : GenuineIntel\nflags : fpu avx512f avx512_bf16"
 
@@ -39,7 +39,7 @@ def test_bf16_is_chosen_where_the_cpu_multiplies_it_faster(cpu, faster):
 def test_threads_wait_for_a_short_while_unless_asked_otherwise(given, chosen):
     names = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
     script = (
-        "import json, os; from sfpo import compute; compute.before_torch();"
+        "import json, os; from sfpo.model import cpu; cpu.before_torch();"
         f"print(json.dumps([os.environ.get(name) for name in {names}]))"
     )
     environment = {name: value for name, value in os.environ.items() if name not in names} | given
