@@ -10,7 +10,8 @@ from trl import ModelConfig
 
 from sfpo.comparison.variants import Variant, make_variants
 from sfpo.errors import UsageError
-from sfpo.training.options import METHODS, Parsed, TrainOptions, parse
+from sfpo.methods import METHODS, method_named
+from sfpo.training.options import Parsed, TrainOptions, parse
 from sfpo.trl import SFPOConfig
 
 _HELP = """Train with several methods and seeds on one task, and measure how many rollouts and seconds each needs to reach
@@ -113,8 +114,7 @@ def _methods(text: str) -> list[tuple[str, dict[str, str]]]:
     methods = []
     for entry in dict.fromkeys(text.split(",")):
         method, *settings = entry.split(":")
-        if method not in METHODS:
-            raise UsageError(f"unknown method '{method}': choose among {', '.join(METHODS)}")
+        method_named(method)
         own = dict(setting.partition("=")[::2] for setting in settings)
         for name, value in own.items():
             _check_field("--methods", name, value)

@@ -3,18 +3,7 @@
 from dataclasses import dataclass
 from itertools import product
 
-GRPO = "grpo"
-
-_UPDATE = {"inner_steps", "slow_correction"}
-_GATE = {"gate", "gate_sides", "entropy_window", "entropy_threshold"}
-
-# Settings that change nothing in a method: it is not run once for each of their values.
-_INERT: dict[str, set[str]] = {
-    "grpo": {"alpha"} | _UPDATE | _GATE,
-    "multi_epoch": {"alpha", "slow_correction"} | _GATE,
-    "lookahead": {"slow_correction"},
-    "sfpo": set(),
-}
+from sfpo.methods import GRPO, METHODS
 
 
 @dataclass(frozen=True)
@@ -50,7 +39,7 @@ def make_variants(methods: list[tuple[str, dict[str, str]]], sweep: dict[str, li
 
 
 def _active(method: str, settings: dict[str, str]) -> dict[str, str]:
-    return {name: value for name, value in settings.items() if name not in _INERT[method]}
+    return {name: value for name, value in settings.items() if METHODS[method].has(name)}
 
 
 def _name(method: str, settings: dict[str, str]) -> str:

@@ -5,27 +5,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from enum import Enum
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, NoReturn
 
 import torch
 import yaml
 from trl import ModelConfig, TrlParser
 
 from sfpo.errors import UsageError
+from sfpo.methods import DEFAULT_METHOD, METHODS, method_named
 from sfpo.model.cpu import bf16_is_faster
 from sfpo.model.embedded import EMBEDDED
+from sfpo.model.embedded.recipe import EMBEDDED_RECIPE
 from sfpo.trl import SFPOConfig
 from sfpo.trl.config import SlowFastFields
-
-Method = Literal["sfpo", "grpo", "multi_epoch", "lookahead"]
-
-# What each method is, as settings of the one trainer.
-METHODS: dict[str, dict[str, Any]] = {
-    "sfpo": {},
-    "grpo": {"alpha": 0.0, "gate": "off"},
-    "multi_epoch": {"alpha": 1.0, "gate": "off"},
-    "lookahead": {"slow_correction": False},
-}
 
 # Defaults of the command, where TRL's would surprise: every step is logged, nothing is sent anywhere.
 _DEFAULTS: dict[str, Any] = {"logging_steps": 1, "report_to": "none", "save_total_limit": 2}
@@ -44,30 +36,13 @@ def _cpu_defaults() -> dict[str, Any]:
     return defaults if bf16_is_faster() else defaults | {"bf16": False}
 
 
-# The run that needs no argument: under five minutes on two cores.
-_EMBEDDED_DEFAULTS: dict[str, Any] = {
-    "per_device_train_batch_size": 128,
-    "num_generations": 8,
-    "max_completion_length": 40,
-    "max_steps": 48,
-    "learning_rate": 3e-5,
-    "lr_scheduler_type": "constant",
-    "gate": "off",
-    "bf16": False,
-    "save_steps": 16,
-}
-
-
 @dataclass
 class TrainOptions:
     """The command's own options."""
 
     method: str = field(
-        default="sfpo",
-        metadata={
-            "help": "'sfpo'; 'grpo' (one pass a batch of rollouts); 'multi_epoch' (the same K+1 passes without the "
-            "reposition); 'lookahead' (K passes and the reposition without the slow pass).",
-        },
+        default=DEFAULT_METHOD,
+        metadata={"help": "; ".join(f"'{name}' ({method.what})" for name, method in METHODS.items()) + "."},
     )
     model: str = field(
         default=EMBEDDED,
@@ -170,12 +145,12 @@ def parse(arguments: Sequence[str]) -> Parsed:
     parser = _Parser((TrainOptions, SFPOConfig, ModelConfig), prog="sfpo train", allow_abbrev=False)
     config = _read_config(arguments)
     first = _first_look(arguments, config)
-    defaults = {**_DEFAULTS, **_cpu_defaults(), **(_EMBEDDED_DEFAULTS if first.model == EMBEDDED else {})}
+    defaults = {**_DEFAULTS, **_cpu_defaults(), **(EMBEDDED_RECIPE if first.model == EMBEDDED else {})}
     parser.set_defaults_with_config(**defaults, output_dir=_free_folder(first))
     try:
         options, training, model = parser.parse_args_and_config(list(arguments))
         _check(options)
-        for name, value in METHODS[options.method].items():
+        for name, value in method_named(options.method).sets.items():
             setattr(training, name, value)
     except ValueError as error:
         raise UsageError(_mended(str(error))) from error
@@ -193,8 +168,8 @@ _NOT_A_SETTING = {"dry_run", "resume_from_checkpoint"}
 def _first_look(arguments: Sequence[str], config: dict[str, Any]) -> argparse.Namespace:
     """The options that other defaults depend on."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    for name, default in (("model", EMBEDDED), ("task", "arithmetic"), ("method", "sfpo"), ("output_dir", None)):
-        parser.add_argument(f"--{name}", default=config.get(name, default))
+    for name in ("model", "task", "method"):
+        parser.add_argument(f"--{name}", default=config.get(name, getattr(TrainOptions, name)))
     try:
         return parser.parse_known_args(arguments)[0]
     except argparse.ArgumentError as error:
@@ -227,8 +202,6 @@ def _free_folder(first: argparse.Namespace) -> str:
 
 
 def _check(options: TrainOptions) -> None:
-    if options.method not in METHODS:
-        raise UsageError(f"unknown method '{options.method}': choose among {', '.join(METHODS)}")
     for name in ("train_problems", "eval_problems", "eval_batch_size", "eval_samples", "eval_limit"):
         if getattr(options, name) is not None and getattr(options, name) < 1:
             raise UsageError(f"--{name} must be at least 1, got {getattr(options, name)}")
