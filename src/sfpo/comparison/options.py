@@ -4,13 +4,13 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import NoReturn
 
 from trl import ModelConfig
 
 from sfpo.comparison.variants import Variant, make_variants
 from sfpo.errors import UsageError
 from sfpo.methods import METHODS, method_named
+from sfpo.options import Parser, check_at_least, flags
 from sfpo.training.options import Parsed, TrainOptions, parse
 from sfpo.trl import SFPOConfig
 
@@ -48,18 +48,13 @@ class CompareOptions:
         return None
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message} (see sfpo compare --help)")
-
-
 def parse_comparison(arguments: Sequence[str]) -> CompareOptions:
     """Options, checked for every variant before the first run starts.
 
     Raises:
         UsageError: an option that does not exist, or that some run would refuse.
     """
-    parser = _Parser(
+    parser = Parser(
         prog="sfpo compare",
         description=_HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -76,14 +71,13 @@ def parse_comparison(arguments: Sequence[str]) -> CompareOptions:
     parser.add_argument("--jobs", type=int, help="runs at a time; as many as fit the machine if not given")
     parser.add_argument("--dry_run", action="store_true", help="check everything, list the runs, and stop")
     own, train = parser.parse_known_args(list(arguments))
-    for name in (argument[2:].split("=")[0] for argument in train if argument.startswith("--")):
+    for name, _ in flags(train):
         if name in _SET_BY_COMPARE:
             raise UsageError(f"--{name} is set by sfpo compare for every run: leave it out")
     methods = _methods(own.methods)
     seeds = _seeds(own.seeds)
     sweep = dict(_sweep(text) for text in own.sweep)
-    if own.jobs is not None and own.jobs < 1:
-        raise UsageError(f"--jobs must be at least 1, got {own.jobs}")
+    check_at_least(1, own, "jobs")
     variants = make_variants(methods, sweep)
     examples = [parse([*train, *variant.arguments]) for variant in variants]
     train += _evaluations(examples[0])

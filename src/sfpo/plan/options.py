@@ -4,13 +4,12 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
-
-import yaml
+from typing import Any
 
 from sfpo.errors import UsageError
 from sfpo.model.embedded import EMBEDDED
 from sfpo.model.embedded.recipe import EMBEDDED_RECIPE
+from sfpo.options import Parser, read_config
 from sfpo.plan import architecture, calibration, hardware, reduction
 from sfpo.plan.architecture import Architecture
 from sfpo.plan.hardware import Hardware
@@ -49,11 +48,6 @@ class Options:
     as_json: bool
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message} (see sfpo plan --help)")
-
-
 def parse(arguments: Sequence[str]) -> Options:
     """Options from flags, `--config` and `--from`.
 
@@ -63,7 +57,7 @@ def parse(arguments: Sequence[str]) -> Options:
     flags = vars(_parser().parse_args(list(arguments)))
     run = calibration.read_run(Path(flags["from"])) if flags["from"] else None
     given: dict[str, Any] = run.settings | _as_settings(run.typical()) if run else {}
-    given |= _read_config(flags["config"]) if flags["config"] else {}
+    given |= read_config(flags["config"]) if flags["config"] else {}
     given |= {name: value for name, value in flags.items() if value is not None}
     model = given.get("model", EMBEDDED)
     settings = defaults(model) | given
@@ -132,26 +126,14 @@ def _as_settings(work: Workload) -> dict[str, Any]:
     return {name: getattr(work, name) for name in names}
 
 
-def _read_config(path: str) -> dict[str, Any]:
-    try:
-        config = yaml.safe_load(Path(path).read_text())
-    except OSError as error:
-        raise UsageError(f"there is no configuration file {path}") from error
-    except yaml.YAMLError as error:
-        raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(config, dict):
-        raise UsageError(f"{path} must hold 'option: value' lines")
-    return config
-
-
 def _truth(text: str) -> bool:
     if text.lower() not in ("true", "false"):
         raise argparse.ArgumentTypeError(f"should be true or false, got '{text}'")
     return text.lower() == "true"
 
 
-def _parser() -> _Parser:
-    parser = _Parser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="sfpo plan",
         description="Memory and seconds of a run before it starts, and which K is worth it. Formulas: docs/plan.md.",
         allow_abbrev=False,

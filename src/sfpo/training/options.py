@@ -4,11 +4,9 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from enum import Enum
-from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
-import yaml
 from trl import ModelConfig, TrlParser
 
 from sfpo.errors import UsageError
@@ -16,6 +14,7 @@ from sfpo.methods import DEFAULT_METHOD, METHODS, method_named
 from sfpo.model.cpu import bf16_is_faster
 from sfpo.model.embedded import EMBEDDED
 from sfpo.model.embedded.recipe import EMBEDDED_RECIPE
+from sfpo.options import OneLineErrors, Parser, check_at_least, config_of, free_folder, given
 from sfpo.trl import SFPOConfig
 from sfpo.trl.config import SlowFastFields
 
@@ -108,11 +107,8 @@ class TrainOptions:
     )
 
 
-class _Parser(TrlParser):
-    """TRL's parser, which says what is wrong in one line instead of after two pages of flags."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message} (see sfpo train --help)")
+class _Parser(OneLineErrors, TrlParser):
+    """TRL's parser."""
 
 
 @dataclass(frozen=True)
@@ -143,10 +139,10 @@ def parse(arguments: Sequence[str]) -> Parsed:
         UsageError: an unknown or contradictory option.
     """
     parser = _Parser((TrainOptions, SFPOConfig, ModelConfig), prog="sfpo train", allow_abbrev=False)
-    config = _read_config(arguments)
+    config = config_of(arguments)
     first = _first_look(arguments, config)
     defaults = {**_DEFAULTS, **_cpu_defaults(), **(EMBEDDED_RECIPE if first.model == EMBEDDED else {})}
-    parser.set_defaults_with_config(**defaults, output_dir=_free_folder(first))
+    parser.set_defaults_with_config(**defaults, output_dir=free_folder(f"{first.task}-{first.method}"))
     try:
         options, training, model = parser.parse_args_and_config(list(arguments))
         _check(options)
@@ -154,8 +150,7 @@ def parse(arguments: Sequence[str]) -> Parsed:
             setattr(training, name, value)
     except ValueError as error:
         raise UsageError(_mended(str(error))) from error
-    flags = {a[2:].split("=")[0].removeprefix("no_") for a in arguments if a.startswith("--")}
-    return Parsed(options, training, model, frozenset(flags | config.keys() | defaults.keys()))
+    return Parsed(options, training, model, frozenset({*given(arguments), *config, *defaults}))
 
 
 _ALWAYS_SHOWN = {
@@ -167,47 +162,15 @@ _NOT_A_SETTING = {"dry_run", "resume_from_checkpoint"}
 
 def _first_look(arguments: Sequence[str], config: dict[str, Any]) -> argparse.Namespace:
     """The options that other defaults depend on."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser = Parser(prog="sfpo train", add_help=False, allow_abbrev=False)
     for name in ("model", "task", "method"):
         parser.add_argument(f"--{name}", default=config.get(name, getattr(TrainOptions, name)))
-    try:
-        return parser.parse_known_args(arguments)[0]
-    except argparse.ArgumentError as error:
-        raise UsageError(f"{error} (see sfpo train --help)") from error
-
-
-def _read_config(arguments: Sequence[str]) -> dict[str, Any]:
-    if "--config" not in arguments:
-        return {}
-    rest = list(arguments)[list(arguments).index("--config") + 1 :]
-    if not rest or not Path(rest[0]).is_file():
-        raise UsageError(f"there is no configuration file {rest[0] if rest else '(no name was given)'}")
-    try:
-        config = yaml.safe_load(Path(rest[0]).read_text())
-    except yaml.YAMLError as error:
-        raise UsageError(f"{rest[0]} is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(config, dict):
-        raise UsageError(f"{rest[0]} must hold 'option: value' lines")
-    return config
-
-
-def _free_folder(first: argparse.Namespace) -> str:
-    """A folder under `runs/` that no run has taken, for when none is named."""
-    stem = f"{first.task}-{first.method}".replace(":", "-").replace("/", "-")
-    number, folder = 1, Path("runs") / stem
-    while folder.exists():
-        number += 1
-        folder = Path("runs") / f"{stem}-{number}"
-    return str(folder)
+    return parser.parse_known_args(arguments)[0]
 
 
 def _check(options: TrainOptions) -> None:
-    for name in ("train_problems", "eval_problems", "eval_batch_size", "eval_samples", "eval_limit"):
-        if getattr(options, name) is not None and getattr(options, name) < 1:
-            raise UsageError(f"--{name} must be at least 1, got {getattr(options, name)}")
-    for name in ("eval_every", "completions_per_step"):
-        if getattr(options, name) < 0:
-            raise UsageError(f"--{name} cannot be negative, got {getattr(options, name)}")
+    check_at_least(1, options, "train_problems", "eval_problems", "eval_batch_size", "eval_samples", "eval_limit")
+    check_at_least(0, options, "eval_every", "completions_per_step")
 
 
 def _mended(message: str) -> str:
