@@ -24,13 +24,15 @@ class Parser(OneLineErrors, argparse.ArgumentParser):
 
 
 def flags(arguments: Sequence[str]) -> list[tuple[str, list[str]]]:
-    """Each flag's name with the words that it is written in; `--no_x` is named x. What precedes the first flag is left out."""
+    """Each flag's name with the words that it is written in; `--no_x` is named x, and what precedes the first flag ""."""
     found: list[tuple[str, list[str]]] = []
     for word in arguments:
         if word.startswith("--"):
             found.append((word[2:].partition("=")[0].removeprefix("no_"), [word]))
         elif found:
             found[-1][1].append(word)
+        else:
+            found.append(("", [word]))
     return found
 
 
@@ -38,6 +40,8 @@ def given(arguments: Sequence[str]) -> dict[str, Any]:
     """What flags set, as far as it can be told without the command's parser: see `value_of`."""
     values: dict[str, Any] = {}
     for name, (flag, *words) in flags(arguments):
+        if not name:
+            continue
         _, is_joined, joined = flag.partition("=")
         texts = [joined] if is_joined else words
         if texts:

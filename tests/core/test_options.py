@@ -13,6 +13,7 @@ from sfpo.options import Parser, check_at_least, config_of, flags, free_folder, 
 def test_flags_keep_their_words_and_negative_numbers_are_values():
     arguments = ["stray", "--alpha=0.5", "--names", "a", "b", "--beta", "-1", "--no_clean_data", "--dry_run"]
     assert flags(arguments) == [
+        ("", ["stray"]),
         ("alpha", ["--alpha=0.5"]),
         ("names", ["--names", "a", "b"]),
         ("beta", ["--beta", "-1"]),

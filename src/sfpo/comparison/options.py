@@ -9,8 +9,8 @@ from trl import ModelConfig
 
 from sfpo.comparison.variants import Variant, make_variants
 from sfpo.errors import UsageError
-from sfpo.methods import METHODS, method_named
-from sfpo.options import Parser, check_at_least, flags
+from sfpo.methods import METHODS, method_named, refuse_contradiction
+from sfpo.options import Parser, check_at_least, flags, value_of
 from sfpo.training.options import Parsed, TrainOptions, parse
 from sfpo.trl import SFPOConfig
 
@@ -79,7 +79,7 @@ def parse_comparison(arguments: Sequence[str]) -> CompareOptions:
     sweep = dict(_sweep(text) for text in own.sweep)
     check_at_least(1, own, "jobs")
     variants = make_variants(methods, sweep)
-    examples = [parse([*train, *variant.arguments]) for variant in variants]
+    examples = [parse(variant.arguments_with(train)) for variant in variants]
     train += _evaluations(examples[0])
     return CompareOptions(
         Path(own.output_dir),
@@ -90,7 +90,7 @@ def parse_comparison(arguments: Sequence[str]) -> CompareOptions:
         own.dry_run,
         train,
         variants,
-        parse([*train, *variants[0].arguments]),
+        parse(variants[0].arguments_with(train)),
     )
 
 
@@ -112,6 +112,7 @@ def _methods(text: str) -> list[tuple[str, dict[str, str]]]:
         own = dict(setting.partition("=")[::2] for setting in settings)
         for name, value in own.items():
             _check_field("--methods", name, value)
+            refuse_contradiction(method, name, value_of(value), f"{method}:{name}={value}")
         methods.append((method, own))
     return methods
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from sfpo.methods import GRPO, METHODS
+from sfpo.options import config_of, flags
 
 
 @dataclass(frozen=True)
@@ -15,11 +16,20 @@ class Variant:
     settings: dict[str, str]
     baseline: str
 
-    @property
-    def arguments(self) -> list[str]:
-        """What `sfpo train` is given for it."""
-        swept = [part for name, value in self.settings.items() for part in (f"--{name}", value)]
-        return ["--method", self.method, *swept]
+    def arguments_with(self, common: list[str]) -> list[str]:
+        """What `sfpo train` is given for it, of the options for all runs those that its method has a use for."""
+        method = METHODS[self.method]
+        kept = [word for name, words in flags(common) if method.has(name) for word in words]
+        config = config_of(common)
+        # A file for all runs may set what defines this method: a flag wins over it.
+        of_file = config.keys() if config.get("method", self.method) == self.method else ()
+        own = {name: str(value) for name, value in method.sets.items() if name in of_file} | self.settings
+        return [
+            *kept,
+            "--method",
+            self.method,
+            *(part for name, value in own.items() for part in (f"--{name}", value)),
+        ]
 
 
 def make_variants(methods: list[tuple[str, dict[str, str]]], sweep: dict[str, list[str]]) -> list[Variant]:

@@ -10,11 +10,11 @@ import torch
 from trl import ModelConfig, TrlParser
 
 from sfpo.errors import UsageError
-from sfpo.methods import DEFAULT_METHOD, METHODS, method_named
+from sfpo.methods import DEFAULT_METHOD, METHODS, method_named, refuse_contradiction
 from sfpo.model.cpu import bf16_is_faster
 from sfpo.model.embedded import EMBEDDED
 from sfpo.model.embedded.recipe import EMBEDDED_RECIPE
-from sfpo.options import OneLineErrors, Parser, check_at_least, config_of, free_folder, given
+from sfpo.options import OneLineErrors, Parser, check_at_least, config_of, flags, free_folder, given
 from sfpo.trl import SFPOConfig
 from sfpo.trl.config import SlowFastFields
 
@@ -146,8 +146,7 @@ def parse(arguments: Sequence[str]) -> Parsed:
     try:
         options, training, model = parser.parse_args_and_config(list(arguments))
         _check(options)
-        for name, value in method_named(options.method).sets.items():
-            setattr(training, name, value)
+        _set_method(options.method, training, arguments, config, defaults)
     except ValueError as error:
         raise UsageError(_mended(str(error))) from error
     return Parsed(options, training, model, frozenset({*given(arguments), *config, *defaults}))
@@ -158,6 +157,29 @@ _ALWAYS_SHOWN = {
     "learning_rate", "temperature", "beta", "loss_type", "bf16", "seed", "output_dir",
 }  # fmt: skip
 _NOT_A_SETTING = {"dry_run", "resume_from_checkpoint"}
+
+
+def _set_method(
+    name: str, training: SFPOConfig, arguments: Sequence[str], config: dict[str, Any], defaults: dict[str, Any]
+) -> None:
+    """Set what defines the method, and refuse what contradicts it.
+
+    A file speaks for the method that it names. A run's own `config.yaml` is taken back whole, with what is of no use to
+    its method; and where a flag chooses another method than the file, what the file's method set goes back to its default.
+    """
+    method, file_method = method_named(name), method_named(str(config.get("method", name)))
+    by_flag = {setting: " ".join(words) for setting, words in flags(arguments)}
+    for setting, written in by_flag.items():
+        if not method.has(setting):
+            refuse_contradiction(name, setting, getattr(training, setting), written)
+    for setting in file_method.sets.keys() & config.keys() - by_flag.keys():
+        value = getattr(training, setting)
+        if file_method is method:
+            refuse_contradiction(name, setting, value, f"{setting}: {value} in {given(arguments)['config']}")
+        elif value == file_method.sets[setting]:
+            setattr(training, setting, defaults.get(setting, getattr(SFPOConfig, setting)))
+    for setting, value in method.sets.items():
+        setattr(training, setting, value)
 
 
 def _first_look(arguments: Sequence[str], config: dict[str, Any]) -> argparse.Namespace:
