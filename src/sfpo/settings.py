@@ -1,9 +1,13 @@
 """The slow-fast update's settings that the integrations share: names, defaults, help and ranges."""
 
 from dataclasses import dataclass, field
+from inspect import signature
 from typing import Any
 
 from sfpo.gate import EntropyGate
+
+_GATE: dict[str, Any] = {name: parameter.default for name, parameter in signature(EntropyGate).parameters.items()}
+"""The gate's own defaults, which are those of the settings."""
 
 
 @dataclass
@@ -14,13 +18,13 @@ class SlowFastSettings:
         default=3, metadata={"help": "K, the fast passes over each batch of rollouts before the slow one."}
     )
     alpha: float = field(
-        default=0.8,
+        default=_GATE["alpha"],
         metadata={
             "help": "Share of the fast trajectory that the reposition keeps, from 0 (plain GRPO) to 1 (K+1 passes)."
         },
     )
     gate: str = field(
-        default="exit",
+        default=_GATE["mode"],
         metadata={
             "help": "What happens when the policy's entropy leaves its rolling band: 'exit' (plain GRPO from then on), "
             "'reversible' (plain GRPO while it is outside) or 'off'.",
@@ -28,17 +32,19 @@ class SlowFastSettings:
         },
     )
     gate_sides: str = field(
-        default="upper",
+        default=_GATE["sides"],
         metadata={
             "help": "Which side of the band closes the gate: 'two' (|Z|, the paper) or 'upper' (Z, the authors' code).",
             "choices": ["two", "upper"],
         },
     )
     entropy_window: int = field(
-        default=10, metadata={"help": "How many steps the entropy's band is computed from; 30 in the paper."}
+        default=_GATE["window"],
+        metadata={"help": "How many steps the entropy's band is computed from; 30 in the paper."},
     )
     entropy_threshold: float = field(
-        default=1.5, metadata={"help": "Half-width of the entropy's band, in standard deviations; 1 in the paper."}
+        default=_GATE["threshold"],
+        metadata={"help": "Half-width of the entropy's band, in standard deviations; 1 in the paper."},
     )
     snapshot_device: str | None = field(
         default="cpu",
