@@ -27,6 +27,7 @@ class Method:
 
 
 _BAND = frozenset({"gate_sides", "entropy_window", "entropy_threshold"})
+_REGION = frozenset({"kl_budget", "alpha_max"})
 
 GRPO = "grpo"
 DEFAULT_METHOD = "sfpo"
@@ -36,12 +37,12 @@ METHODS: dict[str, Method] = {
     GRPO: Method(
         "one pass a batch of rollouts",
         sets={"alpha": 0.0, "gate": "off"},
-        ignores=_BAND | {"inner_steps", "slow_correction"},
+        ignores=_BAND | _REGION | {"inner_steps", "slow_correction"},
     ),
     "multi_epoch": Method(
         "the same K+1 passes without the reposition",
         sets={"alpha": 1.0, "gate": "off", "slow_correction": True},
-        ignores=_BAND,
+        ignores=_BAND | _REGION,
     ),
     "lookahead": Method("K passes and the reposition without the slow pass", sets={"slow_correction": False}),
 }
