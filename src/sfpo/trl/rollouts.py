@@ -12,6 +12,7 @@ from transformers import MinPLogitsWarper, TopKLogitsWarper
 
 from sfpo.model.prefill import keeps_every_key
 from sfpo.model.sampler import Sampled, nucleus, sample
+from sfpo.trl.host import Host
 
 
 class CompactRollouts:
@@ -22,15 +23,15 @@ class CompactRollouts:
         self._half: nn.Module | None = None
 
     @staticmethod
-    def fit(trainer: Any) -> bool:
+    def fit(trainer: Any, host: Host) -> bool:
         """Whether the sampler does all that this trainer's settings ask of `generate`."""
         args = trainer.args
         return bool(
             args.compact_rollouts
             and trainer.accelerator.distributed_type == DistributedType.NO
             and not args.use_vllm
-            and not getattr(args, "use_transformers_continuous_batching", False)
-            and not getattr(trainer, "tools", None)
+            and not args.use_transformers_continuous_batching
+            and not host.calls_tools
             and not trainer._is_vlm
             and args.repetition_penalty in (None, 1.0)
             and not args.generation_kwargs

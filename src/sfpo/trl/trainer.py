@@ -35,6 +35,7 @@ from sfpo.trl.compact import Rows, distinct_rows, score, split_rows
 from sfpo.trl.config import SFPOConfig, SFPORLOOConfig, SlowFastFields
 from sfpo.trl.engines import engine_of
 from sfpo.trl.head import Head
+from sfpo.trl.host import Host
 from sfpo.trl.micro_batch import MicroBatch, completion_tokens, regroup, rows_without_gradient, without_advantage
 from sfpo.trl.pass_metrics import PassMetrics
 from sfpo.trl.rollouts import CompactRollouts
@@ -83,6 +84,7 @@ class SlowFastMixin(_HostTrainer):
                 f"{type(self).__name__} takes its settings from {self._config_class.__name__}, got {type(args).__name__}"
             )
         super().__init__(model, reward_funcs, args, *more, **keywords)
+        self._host = Host.of(self)
         self._engine = engine_of(self)
         self.gate = self.args.make_gate()
         self.rollouts = 0
@@ -90,7 +92,7 @@ class SlowFastMixin(_HostTrainer):
         self._accumulated: list[MicroBatch] = []
         self._replaying = False
         self._scored: tuple[Tensor, Tensor] | None = None
-        self._rollout_sampler = CompactRollouts(self) if CompactRollouts.fit(self) else None
+        self._rollout_sampler = CompactRollouts(self) if CompactRollouts.fit(self, self._host) else None
         self._entropies_of_rollouts: Tensor | None = None
         self._awaiting_rollout_scores = False
         self._idle: Tensor | None = None
@@ -110,15 +112,11 @@ class SlowFastMixin(_HostTrainer):
         # Several processes must make the same forwards for the collectives of DDP and FSDP2 to meet, whatever their own
         # completions are, and DeepSpeed's engine hooks each: one a micro-batch, as TRL makes.
         self._one_forward = self.accelerator.distributed_type != DistributedType.NO
-        # What these add to the loss has a gradient in every completion, or depends on all of a micro-batch.
-        in_every_row = (
-            getattr(self, "_entropy_bonus_enabled", False) or getattr(self, "top_entropy_quantile", 1.0) < 1.0
-        )
-        reward_carries_kl = isinstance(self, RLOOTrainer)
+        host = self._host
         self._compact = compact
-        self._skip_rows = compact and not in_every_row and (args.beta == 0 or reward_carries_kl)
-        # BNPO normalises each micro-batch by its own tokens, so its rows must stay together.
-        self._regroup_rows = compact and not in_every_row and getattr(self, "loss_type", None) != "bnpo"
+        self._skip_rows = compact and not host.adds_to_every_row and not host.kl_in_loss
+        # The rows of a micro-batch that is normalized by its own tokens must stay together.
+        self._regroup_rows = compact and not host.adds_to_every_row and not host.normalizes_micro_batches
         # Checkpointing recomputes layers without the cache that shared prompts live in.
         self._share_prompts = (
             not self._one_forward and not args.gradient_checkpointing and keeps_every_key(self.model.config)
@@ -238,7 +236,7 @@ class SlowFastMixin(_HostTrainer):
         head = Head.of(
             self.model,
             temperature=self.temperature,
-            in_float32=getattr(self.args, "cast_lm_head_to_fp32", False),
+            in_float32=self._host.head_in_float32,
         )
         return score(model, rows, head, share_prompts=self._share_prompts, one_forward=self._one_forward)
 
@@ -265,9 +263,8 @@ class SlowFastMixin(_HostTrainer):
             mask = completion_tokens(inputs)
             if self._idle is not None:
                 mask = mask.masked_fill(self._idle[:, None], 0)
-            level = getattr(self, "importance_sampling_level", "sequence_sum")
             band = (1 - self.epsilon_low, 1 + self.epsilon_high)
-            self._pass.add(logps, old_logps, entropies, mask, inputs["advantages"], level, band)
+            self._pass.add(logps, old_logps, entropies, mask, inputs["advantages"], self._host.ratio_level, band)
         self._scored = self._idle = self._idle_scores = None
         return loss
 
