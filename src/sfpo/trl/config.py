@@ -57,7 +57,7 @@ class SlowFastFields(SlowFastSettings, _HostConfig):
             )
         if not self.disable_dropout:
             raise ValueError("disable_dropout=False cannot be combined with SFPO: its passes must share one objective")
-        if getattr(self, "use_adaptive_entropy", False):
+        if isinstance(self, GRPOConfig) and self.use_adaptive_entropy:
             raise ValueError(
                 "use_adaptive_entropy=True cannot be combined with SFPO: its passes must share one objective, and the "
                 "controller would change the entropy coefficient between them"

@@ -168,7 +168,7 @@ def engine_of(trainer: Any) -> Engine:
     """
     accelerator = trainer.accelerator
     kind = accelerator.distributed_type
-    if getattr(trainer.model, "is_distributed_loading_by_transformers", False):
+    if trainer.is_distributed_loading_by_transformers:
         raise ValueError(
             "SFPO does not run on a model that transformers has distributed itself (distributed_config): load it whole "
             "and let accelerate shard it, with fsdp_version: 2 or DeepSpeed ZeRO"
