@@ -31,6 +31,11 @@ class Host:
     head_in_float32: bool
     calls_tools: bool
 
+    @property
+    def every_row_has_gradient(self) -> bool:
+        """Whether completions whose advantage is 0 have a gradient, too."""
+        return self.adds_to_every_row or self.kl_in_loss
+
     @classmethod
     def of(cls, trainer: Any) -> "Host":
         """Read a trainer that TRL has constructed, `RLOOTrainer` or `GRPOTrainer`."""

@@ -47,7 +47,7 @@ class Savings:
         one_forward = trainer.accelerator.distributed_type != DistributedType.NO
         return cls(
             compact=compact,
-            skip_rows=compact and not host.adds_to_every_row and not host.kl_in_loss,
+            skip_rows=compact and not host.every_row_has_gradient,
             # The rows of a micro-batch that is normalized by its own tokens must stay together.
             regroup_rows=compact and not host.adds_to_every_row and not host.normalizes_micro_batches,
             # Checkpointing recomputes layers without the cache that shared prompts live in.

@@ -7,10 +7,16 @@ import torch
 from transformers import Trainer
 
 from sfpo.gate import EntropyGate
-from sfpo.slow_fast import SlowFast
+from sfpo.kl_stop import KLStop
+from sfpo.slow_fast import SlowFast, TrajectoryLine
 from sfpo.trl.engines import Engine
-from sfpo.trl.micro_batch import MicroBatch, completion_tokens
+from sfpo.trl.host import Host
+from sfpo.trl.micro_batch import MicroBatch, completion_tokens, without_advantage
 from sfpo.trl.step_log import StepLog
+from sfpo.trust_region import TrustRegion
+
+Rule = float | TrustRegion | KLStop
+"""α, or what chooses it."""
 
 
 class SFPOStep:
@@ -18,31 +24,36 @@ class SFPOStep:
 
     A batch is M mini-batches, each of them the micro-batches of one optimizer step. With α = 0 nothing happens. Otherwise
     the fast passes and the reposition happen there and then, and the gradient at hand becomes that of the slow pass, which
-    the trainer's own M optimizer steps make.
+    the trainer's own M optimizer steps make. A rule that chooses α is given the KL of each pass.
     """
 
-    def __init__(self, trainer: Any, engine: Engine, log: StepLog) -> None:
+    def __init__(self, trainer: Any, engine: Engine, host: Host, log: StepLog) -> None:
         args = trainer.args
         self._trainer = trainer
         self._engine = engine
+        self._every_row_counts = host.every_row_has_gradient
         self._log = log
         self.gate: EntropyGate | None = args.make_gate()
         # TRL makes several optimizer steps from one batch of rollouts, or accumulates several batches for one.
         self.mini_batches = max(1, args.steps_per_generation // args.gradient_accumulation_steps)
+        self._region = args.make_trust_region(self.mini_batches)
         self._slow_fast: SlowFast
         """For the whole run; made when training begins, since some engines make the weights it moves only then."""
         self._accumulated: list[MicroBatch] = []
         """What the trainer has trained on since its last optimizer step."""
-        self._alpha = 0.0
         self._fast_passes = 0
+        self._fast_steps = 0
+        self._leaves_slow_pass_out = False
 
     def start(self) -> None:
         """Training begins: model and optimizer are prepared, and what an earlier run left unfinished is void."""
         args = self._trainer.args
-        self._slow_fast = SlowFast(self._engine.parameters(), args.inner_steps, args.alpha, args.snapshot_device)
+        # With a stop on KL all K + 1 epochs are fast passes: it is asked before the last one's steps, too.
+        passes = args.inner_steps + int(args.target_kl is not None)
+        self._slow_fast = SlowFast(self._engine.parameters(), passes, self._region or args.alpha, args.snapshot_device)
         self._accumulated = []
-        self._alpha = 0.0
-        self._fast_passes = 0
+        self._fast_passes = self._fast_steps = 0
+        self._leaves_slow_pass_out = False
 
     def accumulate(self, micro_batch: MicroBatch) -> None:
         """Take in what the trainer is about to train on."""
@@ -55,9 +66,8 @@ class SFPOStep:
         mini_batch = (self._trainer._step // args.gradient_accumulation_steps - 1) % self.mini_batches
         if mini_batch == 0:
             self._take(self._batch(window))
-        if self._alpha > 0 and not args.slow_correction:
-            # Lookahead ends with the reposition: without gradients the trainer's own steps change nothing.
-            self._trainer.model_wrapped.zero_grad()
+        if self._leaves_slow_pass_out:
+            self._engine.leave_step_out()
             self._log.drop_pass()
         elif mini_batch == self.mini_batches - 1:
             self._log.finish_pass(self._fast_passes)
@@ -78,33 +88,60 @@ class SFPOStep:
     # ---- One step -------------------------------------------------------------------------------------------------
 
     def _take(self, batch: list[list[MicroBatch]]) -> None:
-        self._alpha = self._decide_alpha(self.entropy_at_start(batch))
-        self._fast_passes = 0
-        if self._alpha > 0:
+        rule = self._rule_for(batch)
+        self._fast_passes = self._fast_steps = 0
+        self._leaves_slow_pass_out = False
+        if rule != 0.0:
             with self._log.replay():
-                self._take_trajectory(batch)
-        slow_passes = int(self._alpha == 0 or self._trainer.args.slow_correction)
-        passes = self._fast_passes + slow_passes
-        self._log.record("optimizer_steps_per_rollout_batch", passes * self.mini_batches)
+                self._take_trajectory(batch, rule)
+            report = self._slow_fast.report
+            self._log.record("drift", self._engine.drift(report))
+            self._log.record("snapshot_bytes", report.bytes_held)
+        self._log.record("alpha", 0.0 if rule == 0.0 else self._slow_fast.report.alpha)
+        steps = self._fast_steps + (0 if self._leaves_slow_pass_out else self.mini_batches)
+        self._log.record("optimizer_steps_per_rollout_batch", steps)
 
-    def _take_trajectory(self, batch: list[list[MicroBatch]]) -> None:
-        with self._slow_fast.trajectory(lambda: self._fast_pass(batch), self._alpha):
+    def _take_trajectory(self, batch: list[list[MicroBatch]], rule: Rule) -> None:
+        with self._slow_fast.trajectory(lambda: self._fast_pass(batch, rule), rule) as line:
             self._engine.refresh_forward()
-            if self._trainer.args.slow_correction:
-                self._gradient(batch[0])
-        report = self._slow_fast.report
-        self._log.record("drift", self._engine.drift(report))
-        self._log.record("snapshot_bytes", report.bytes_held)
+            self._leaves_slow_pass_out = not (self._trainer.args.slow_correction and line.corrects)
+            if not self._leaves_slow_pass_out:
+                self._slow_gradient(batch[0], line)
+        if isinstance(rule, TrustRegion):
+            report = self._slow_fast.report
+            self._log.record("kl_budget", rule.kl_budget)
+            if (predicted := rule.predicted_kl(report.passes)) is not None:
+                self._log.record("kl_predicted", predicted)
+            self._log.record("line_search_steps", report.line_search_steps)
 
-    def _fast_pass(self, batch: list[list[MicroBatch]]) -> dict[str, float]:
-        """Make one pass with its optimizer steps; returns what was measured in it, such as the KL to θ_0."""
+    def _fast_pass(self, batch: list[list[MicroBatch]], rule: Rule) -> float:
+        """Make one pass with its optimizer steps, up to one that a rule leaves out; returns the KL to θ_0 that it measured.
+
+        That is the mean over the pass or, where a step was left out, the KL at the weights that it was left out at.
+        """
+        outside = None
         for index, mini_batch in enumerate(batch):
-            if self._fast_passes > 0 or index > 0:  # otherwise its gradient is at hand
+            if self._fast_passes > 0 or index > 0:  # otherwise its gradient is at hand, and the weights are θ_0
                 self._gradient(mini_batch)
+                if not isinstance(rule, float) and rule.is_outside(kl := self._log.latest_kl()):
+                    outside = kl
+                    break
             self._engine.fast_step()
-        measured = self._log.finish_pass(self._fast_passes)
+            self._fast_steps += 1
+        kl = self._log.finish_pass(self._fast_passes)["kl"]
         self._fast_passes += 1
-        return measured
+        return kl if outside is None else outside
+
+    def _slow_gradient(self, mini_batch: list[MicroBatch], line: TrajectoryLine) -> None:
+        """Leave the gradient at θ̃ in the weights, after as many moves back along the line as the rule asks for."""
+        self._gradient(mini_batch)
+        reached = self._log.latest_kl()
+        while line.moves_back(reached):
+            self._engine.refresh_forward()
+            self._log.drop_pass()
+            self._gradient(mini_batch)
+            reached = self._log.latest_kl()
+        self._log.record("kl_reached", reached)
 
     def _gradient(self, mini_batch: list[MicroBatch]) -> None:
         """Leave the clipped gradient of one mini-batch in the weights, as the trainer's own loop does."""
@@ -120,8 +157,9 @@ class SFPOStep:
         grad_norm = trainer._clip_grad_norm(model) if trainer.args.max_grad_norm > 0 else None
         trainer._get_grad_norm(model, grad_norm=grad_norm)
 
-    def _decide_alpha(self, entropy: float) -> float:
-        alpha = float(self._trainer.args.alpha)
+    def _rule_for(self, batch: list[list[MicroBatch]]) -> Rule:
+        """α of this batch, or what chooses it; 0 where the gate is closed, or where no completion has an advantage."""
+        entropy = self.entropy_at_start(batch)
         self._log.record("entropy", entropy)
         if self.gate is not None:
             alpha = self.gate.update(entropy)
@@ -129,8 +167,26 @@ class SFPOStep:
             for name, value in (("z", self.gate.z), ("entropy_mean", self.gate.mean), ("entropy_std", self.gate.std)):
                 if value is not None:
                     self._log.record(name, value)
-        self._log.record("alpha", alpha)
-        return alpha
+            if alpha == 0.0:
+                return 0.0
+        args = self._trainer.args
+        if args.target_kl is not None:
+            return KLStop(args.target_kl)
+        if self._region is None:
+            return float(args.alpha)
+        share = self._active_share(batch)
+        self._log.record("active_share", share)
+        # Without an advantage there is nothing to measure a step by, and momentum alone would be extrapolated.
+        return self._region.for_batch(share) if share > 0.0 else 0.0
+
+    def _active_share(self, batch: list[list[MicroBatch]]) -> float:
+        """The share of the completions of all processes that have a gradient."""
+        if self._every_row_counts:
+            return 1.0
+        idle = torch.cat([without_advantage(inputs) for mini_batch in batch for inputs in mini_batch])
+        counts = torch.tensor([(~idle).sum(), len(idle)], dtype=torch.float32, device=idle.device)
+        active, rows = self._log.reduce(counts).tolist()
+        return float(active / rows)
 
     def entropy_at_start(self, batch: list[list[MicroBatch]]) -> float:
         """H_s in nats: the mean over the completion tokens of all processes, so that all decide alike."""

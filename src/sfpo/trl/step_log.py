@@ -9,7 +9,7 @@ from typing import Any, cast
 from torch import Tensor
 
 from sfpo.trl.host import Host
-from sfpo.trl.micro_batch import MicroBatch, completion_tokens
+from sfpo.trl.micro_batch import MicroBatch, completion_tokens, without_advantage
 from sfpo.trl.pass_metrics import PassMetrics
 
 PREFIX = "sfpo/"
@@ -21,6 +21,7 @@ class StepLog:
     def __init__(self, trainer: Any, host: Host) -> None:
         self._trainer = trainer
         self._ratio_level = host.ratio_level
+        self._every_row_counts = host.every_row_has_gradient
         self.start()
 
     def start(self) -> None:
@@ -70,11 +71,11 @@ class StepLog:
 
     # ---- A pass ---------------------------------------------------------------------------------------------------
 
-    def add_scores(self, inputs: MicroBatch, logps: Tensor, entropies: Tensor, idle: Tensor | None) -> None:
-        """Take in the scores (R, C) of one micro-batch, but for the (R,) rows that are idle."""
+    def add_scores(self, inputs: MicroBatch, logps: Tensor, entropies: Tensor) -> None:
+        """Take in the scores (R, C) of one micro-batch, of the rows that have a gradient."""
         mask = completion_tokens(inputs)
-        if idle is not None:
-            mask = mask.masked_fill(idle[:, None], 0)
+        if not self._every_row_counts:
+            mask = mask.masked_fill(without_advantage(inputs)[:, None], 0)
         band = (1 - self._trainer.epsilon_low, 1 + self._trainer.epsilon_high)
         self._pass.add(
             logps, inputs["old_per_token_logps"], entropies, mask, inputs["advantages"], self._ratio_level, band
@@ -83,6 +84,10 @@ class StepLog:
     def add_grad_norm(self, grad_norm: float) -> None:
         """Take in the norm of one optimizer step's gradient, before clipping."""
         self._pass.add_grad_norm(grad_norm)
+
+    def latest_kl(self) -> float:
+        """KL to θ_0, in nats a token of the rows with a gradient, over the mini-batch whose gradient is at hand."""
+        return self._pass.latest_kl(self.reduce)
 
     def finish_pass(self, index: int) -> dict[str, float]:
         """Log the pass that was made, and return what was measured in it over all processes."""

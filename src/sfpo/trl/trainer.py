@@ -86,7 +86,7 @@ class SlowFastMixin(_HostTrainer):
         host = Host.of(self)
         engine = engine_of(self)
         self._step_log = StepLog(self, host)
-        self._sfpo_step = SFPOStep(self, engine, self._step_log)
+        self._sfpo_step = SFPOStep(self, engine, host, self._step_log)
         self._scorer = Scorer(self, host)
         self._rollouts = Rollouts(self, host, scored=self._sfpo_step.mini_batches > 1)
         self.add_callback(SlowFastHooks(self, engine, self._sfpo_step, self._step_log))
@@ -143,7 +143,7 @@ class SlowFastMixin(_HostTrainer):
             # Pass 0 scores π_old. The batch is the buffered one, so the later passes find it there.
             inputs.setdefault("old_per_token_logps", logps)
             inputs.setdefault("entropies_at_start", entropies)
-            self._step_log.add_scores(inputs, logps, entropies, scoring.idle)
+            self._step_log.add_scores(inputs, logps, entropies)
         return loss
 
     def _get_per_token_logps_and_entropies(
