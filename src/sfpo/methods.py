@@ -27,23 +27,28 @@ class Method:
 
 
 _BAND = frozenset({"gate_sides", "entropy_window", "entropy_threshold"})
+_REGION = frozenset({"kl_budget", "alpha_max"})
 
 GRPO = "grpo"
 DEFAULT_METHOD = "sfpo"
 
 METHODS: dict[str, Method] = {
-    "sfpo": Method("K fast passes, the reposition and the slow pass"),
+    "sfpo": Method("K fast passes, the reposition and the slow pass", ignores=frozenset({"target_kl"})),
     GRPO: Method(
         "one pass a batch of rollouts",
         sets={"alpha": 0.0, "gate": "off"},
-        ignores=_BAND | {"inner_steps", "slow_correction"},
+        ignores=_BAND | _REGION | {"inner_steps", "slow_correction", "target_kl"},
     ),
     "multi_epoch": Method(
-        "the same K+1 passes without the reposition",
+        "the same K+1 passes without the reposition, with target_kl as long as the KL allows",
         sets={"alpha": 1.0, "gate": "off", "slow_correction": True},
-        ignores=_BAND,
+        ignores=_BAND | _REGION,
     ),
-    "lookahead": Method("K passes and the reposition without the slow pass", sets={"slow_correction": False}),
+    "lookahead": Method(
+        "K passes and the reposition without the slow pass",
+        sets={"slow_correction": False},
+        ignores=frozenset({"target_kl"}),
+    ),
 }
 
 

@@ -5,9 +5,13 @@ from inspect import signature
 from typing import Any
 
 from sfpo.gate import EntropyGate
+from sfpo.trust_region import TrustRegion
 
+# The defaults of the gate and of the trust region are those of the settings.
 _GATE: dict[str, Any] = {name: parameter.default for name, parameter in signature(EntropyGate).parameters.items()}
-"""The gate's own defaults, which are those of the settings."""
+_REGION: dict[str, Any] = {name: parameter.default for name, parameter in signature(TrustRegion).parameters.items()}
+
+AUTO = "auto"
 
 
 @dataclass
@@ -17,11 +21,24 @@ class SlowFastSettings:
     inner_steps: int = field(
         default=3, metadata={"help": "K, the fast passes over each batch of rollouts before the slow one."}
     )
-    alpha: float = field(
+    # Parsers of command lines take the middle type, which must read both the number and the word.
+    alpha: float | str | None = field(
         default=_GATE["alpha"],
         metadata={
-            "help": "Share of the fast trajectory that the reposition keeps, from 0 (plain GRPO) to 1 (K+1 passes)."
+            "help": "Share of the fast trajectory that the reposition keeps, from 0 (plain GRPO) to 1 (K+1 passes), or "
+            "'auto': chosen in every step so that the policy moves by kl_budget."
         },
+    )
+    kl_budget: float = field(
+        default=_REGION["kl_budget"],
+        metadata={
+            "help": "With alpha=auto: how far the reposition goes from the policy that sampled, in nats a token of the "
+            "completions that have an advantage; multiplied by their share."
+        },
+    )
+    alpha_max: float = field(
+        default=_REGION["alpha_max"],
+        metadata={"help": "With alpha=auto: the largest α; above 1 it extrapolates the fast trajectory."},
     )
     gate: str = field(
         default=_GATE["mode"],
@@ -55,7 +72,7 @@ class SlowFastSettings:
     )
 
     def check_slow_fast(self) -> None:
-        """Read the words "none" and "off" as they are meant, and refuse what is out of range.
+        """Read words and numbers as they are meant, and refuse what is out of range.
 
         Raises:
             ValueError: a setting outside its range.
@@ -64,16 +81,27 @@ class SlowFastSettings:
             self.snapshot_device = None
         if str(self.gate) == "False":  # what YAML makes of a bare off
             self.gate = "off"
+        if self.alpha != AUTO:
+            try:
+                self.alpha = float(self.alpha)  # type: ignore[arg-type]
+            except (TypeError, ValueError):
+                raise ValueError(f"alpha must be a number in [0, 1] or '{AUTO}', got {self.alpha!r}") from None
         if self.inner_steps < 1:
             raise ValueError(f"inner_steps (K) must be at least 1, got {self.inner_steps}")
         if self.gate not in ("exit", "reversible", "off"):
             raise ValueError(f"gate must be 'exit', 'reversible' or 'off', got {self.gate!r}")
         self.make_gate()
+        # Made even with a fixed α, so that a setting out of its range is refused either way.
+        TrustRegion(self.kl_budget, self.alpha_max)
+
+    def make_trust_region(self, mini_batches: int) -> TrustRegion | None:
+        """The rule that chooses α where the gate is open, for passes of M mini-batches; None where α is a number."""
+        return TrustRegion(self.kl_budget, self.alpha_max, mini_batches) if self.alpha == AUTO else None
 
     def make_gate(self) -> EntropyGate | None:
         """The gate these settings describe, or None when it is off."""
         settings: dict[str, Any] = {
-            "alpha": self.alpha,
+            "alpha": 1.0 if self.alpha == AUTO else self.alpha,
             "window": self.entropy_window,
             "threshold": self.entropy_threshold,
             "sides": self.gate_sides,

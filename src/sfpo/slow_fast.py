@@ -38,6 +38,9 @@ class AlphaRule(Protocol):
     def alpha(self, passes: Sequence[Any]) -> float:
         """α for this trajectory: at least 0, and above 1 to extrapolate it."""
 
+    def corrects(self, passes: Sequence[Any]) -> bool:
+        """Whether a slow pass follows the reposition."""
+
     def shortened(self, alpha: float, measured: Any) -> float:
         """The α to move back to, for what was measured at θ̃ with `alpha`; `alpha` itself to stay there."""
 
@@ -121,8 +124,9 @@ class SlowFast:
         with self.trajectory(update, alpha) as line:
             while measure is not None and line.moves_back(measure()):
                 pass
-            result = update()
-            self.report.passes.append(result)
+            if line.corrects:
+                self.report.passes.append(update())
+        result: Result = self.report.passes[-1]
         return result
 
     @contextmanager
@@ -156,12 +160,16 @@ class SlowFast:
 
 
 class TrajectoryLine:
-    """The line from θ_0 through θ_K while the weights are at θ̃ on it, for a rule that may move them back."""
+    """The line from θ_0 through θ_K while the weights are at θ̃ on it, for a rule that may move them back.
+
+    `corrects` says whether the slow pass is to be made: always, unless a rule has it otherwise.
+    """
 
     def __init__(self, snapshot: "_Snapshot | None", alpha: float | AlphaRule, report: SlowFastReport) -> None:
         self._snapshot = snapshot
         self._alpha = alpha
         self._report = report
+        self.corrects = isinstance(alpha, float) or alpha.corrects(report.passes)
 
     def moves_back(self, measured: Any) -> bool:
         """Ask the rule about what was measured at θ̃, and obey it: whether the weights were moved, in place.

@@ -65,9 +65,10 @@ def test_contraction_per_eigenvalue_damps_high_curvature():
 class Chosen:
     """A rule that ends the trajectory after `length` passes, takes the first α, and moves back to the others in turn."""
 
-    def __init__(self, *alphas, length=99):
+    def __init__(self, *alphas, length=99, corrected=True):
         self.first, *self.rest = alphas
         self.length = length
+        self.corrected = corrected
         self.asked = []
 
     def ends_trajectory(self, passes):
@@ -76,6 +77,9 @@ class Chosen:
     def alpha(self, passes):
         self.asked.append(list(passes))
         return self.first
+
+    def corrects(self, passes):
+        return self.corrected
 
     def shortened(self, alpha, measured):
         self.asked.append((alpha, measured))
@@ -128,6 +132,15 @@ def test_a_rule_may_end_the_trajectory_early():
     slow_fast.step(update)
     assert len(slow_fast.report.passes) == 3
     torch.testing.assert_close(theta.detach(), start * 0.9**3)
+
+
+def test_a_rule_may_leave_the_slow_pass_out():
+    theta, update = quadratic(torch.eye(2, dtype=torch.float64), 0.1)
+    start = theta.detach().clone()
+    slow_fast = SlowFast([theta], 5, Chosen(0.5, length=1, corrected=False))
+    assert slow_fast.step(update) == slow_fast.report.passes[0]
+    assert len(slow_fast.report.passes) == 1
+    torch.testing.assert_close(theta.detach(), start * 0.95)
 
 
 def test_a_number_is_never_moved_back():
@@ -314,7 +327,7 @@ def test_core_imports_torch_only():
 
     import sfpo
 
-    for name in ("slow_fast.py", "gate.py"):
+    for name in ("slow_fast.py", "gate.py", "trust_region.py"):
         tree = ast.parse((Path(sfpo.__file__).parent / name).read_text())
         roots = {
             alias.name.split(".")[0]

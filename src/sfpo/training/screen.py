@@ -46,7 +46,7 @@ def print_summary(console: Console, folder: Path, before: Evaluation, after: Eva
     )
     # As it was called, where it is not on the path: in a virtual environment that is not activated, for one.
     sfpo = "sfpo" if shutil.which("sfpo") else sys.argv[0]
-    if trainer.args.alpha > 0:
+    if trainer.args.alpha != 0:
         console.print(
             f"Next: see what plain GRPO makes of the same prompts:  [bold]{sfpo} train --method grpo[/]\n"
             f"or what a real model would cost:  [bold]{sfpo} train --model Qwen/Qwen2.5-0.5B-Instruct "

@@ -14,6 +14,7 @@ class PassMetrics:
         self._sums: Tensor | None = None
         self._max_ratio: Tensor | None = None
         self._grad_norms: list[float] = []
+        self._before: Tensor | float = 0.0
 
     @torch.no_grad()
     def add(
@@ -59,6 +60,14 @@ class PassMetrics:
     def add_grad_norm(self, grad_norm: float) -> None:
         """Take in the norm of one optimizer step's gradient, before clipping."""
         self._grad_norms.append(grad_norm)
+
+    def latest_kl(self, reduce: Callable[[Tensor, str], Tensor]) -> float:
+        """KL a token over what was taken in since this was asked last, of all processes."""
+        if self._sums is None:
+            raise RuntimeError("no micro-batch was taken in")
+        latest, self._before = self._sums - self._before, self._sums
+        _, kl, *_, tokens = reduce(latest, "sum").tolist()
+        return float(kl / max(tokens, 1.0))
 
     def summary(self, reduce: Callable[[Tensor, str], Tensor]) -> dict[str, float]:
         """Means over all tokens of all processes; `reduce(tensor, "sum" | "max")` combines the processes."""
