@@ -11,6 +11,7 @@ import yaml
 from sfpo.errors import UsageError
 from sfpo.options import config_of
 from sfpo.records.comparison import EVALUATIONS, STEPS, read_evaluations, read_steps, run_folder
+from sfpo.records.provenance import PROVENANCE
 from sfpo.records.run import COMPLETIONS, CONFIG, METRICS, RUN, Row, read_rows, spent
 from sfpo.records.settings import settings_of_run, settings_of_variant
 from sfpo.records.summary import SPECIFICATION, SUMMARY
@@ -63,6 +64,8 @@ class Comparison:
     variants: list[Variant]
     held_out_problems: int
     notes: list[str]
+    provenance: Any
+    """What made it, as far as it is known."""
 
     @property
     def varied(self) -> dict[str, list[str]]:
@@ -171,6 +174,7 @@ def _read_comparison(folder: Path) -> Comparison:
             variants,
             int(summary.get("held_out_problems", 0)),
             notes,
+            specification.get(PROVENANCE),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(

@@ -104,6 +104,7 @@ def _run(
     else:
         step = TrainerState.load_from_json(str(Path(checkpoint) / "trainer_state.json")).global_step
         records.rewind(step)
+        records.add_provenance()
         console.print(f"Continuing from {checkpoint} (step {step}).")
     before = measure(0)
     if options.eval_every:
