@@ -1,8 +1,10 @@
-"""What the entropy gate of a run did, from its records."""
+"""What decided α in a run, the entropy gate above all, from its records."""
 
 from dataclasses import dataclass
 
+from sfpo.report import region
 from sfpo.report.folder import Run, column
+from sfpo.report.region import has_region
 from sfpo.settings import SlowFastSettings
 
 
@@ -39,7 +41,9 @@ def closed_steps(run: Run) -> list[int]:
     """Steps whose α the gate set to 0."""
     if not has_gate(run):
         return []
-    return [row["step"] for row, alpha in zip(run.steps, column(run.steps, "sfpo/alpha"), strict=True) if alpha == 0.0]
+    steps = zip(run.steps, column(run.steps, "sfpo/alpha"), column(run.steps, "sfpo/active_share"), strict=True)
+    # With a KL budget α is also 0 where no completion has an advantage.
+    return [row["step"] for row, alpha, share in steps if alpha == 0.0 and share != 0.0]
 
 
 def closed_ranges(run: Run) -> list[tuple[float, float]]:
@@ -62,6 +66,13 @@ def what_happened(run: Run) -> str:
     if not alphas:
         return "This run recorded no α."
     count, opened = len(run.steps), max(alphas)
+    if has_region(run):
+        return " ".join(
+            [
+                *([f"The entropy gate closed in {len(closed_steps(run)):,} steps."] if has_gate(run) else []),
+                region.what_happened(run),
+            ]
+        )
     if not has_gate(run):
         if opened == 0.0:
             return "Plain GRPO: α is 0 by configuration in every step, and there is no gate."

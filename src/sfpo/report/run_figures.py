@@ -8,6 +8,7 @@ from sfpo.report.colors import DASHES, NEUTRAL, color_of, shades
 from sfpo.report.figure import Axis, Curves, Figure, Level, Series, Values
 from sfpo.report.folder import Run, column
 from sfpo.report.gate import band, closed_ranges, has_gate
+from sfpo.report.region import has_region
 from sfpo.report.thinning import thinned
 
 STEP = Axis("step", "integer")
@@ -147,8 +148,21 @@ def gate(run: Run, most: int) -> list[Figure]:
     if has_gate(run):
         caption = f"The gate closes where {'|Z|' if two_sided else 'Z'} reaches τ."
         figures.append(Curves("z", "Z", caption, STEP, z_axis, z, levels, shaded, label))
-        caption = "0 makes the step plain GRPO."
+    if has_gate(run) or has_region(run):
+        caption = "0 makes the step plain GRPO." + (
+            " Above 1 the trajectory is extrapolated." if has_region(run) else ""
+        )
         figures.append(Curves("alpha", "α", caption, STEP, Axis("α"), alpha, [], shaded, label))
+    if has_region(run):
+        kl = [
+            Series("reached before the slow pass", steps, column(rows, "sfpo/kl_reached"), color),
+            Series(
+                "predicted at the trajectory's end", steps, column(rows, "sfpo/kl_predicted"), NEUTRAL, dash=(1, 3)
+            ),
+            Series("budget", steps, column(rows, "sfpo/kl_budget"), NEUTRAL, style="step", dash=(4, 3)),
+        ]
+        caption = "KL to the policy that sampled, over the completions that have an advantage. The budget shrinks with their share."
+        figures.append(Curves("kl_budget", "KL and its budget", caption, STEP, NATS, kl, [], shaded, label))
     return _with_data(figures)
 
 
@@ -189,7 +203,8 @@ def moves_in_pass_0(run: Run) -> bool:
 
 def is_slow(run: Run, index: int) -> bool:
     """Whether a pass is the slow correction."""
-    return run.method == "sfpo" and run.settings.get("inner_steps") == index
+    # Where a KL budget ends trajectories, it is now one pass, now another.
+    return run.method == "sfpo" and run.settings.get("inner_steps") == index and not has_region(run)
 
 
 def _line(name: str, title: str, caption: str, axis: Axis, rows: list[Row], key: str, run: Run) -> Curves:
