@@ -178,6 +178,11 @@ def test_a_killed_comparison_takes_its_runs_along_and_continues(tmp_path):
     [
         (["--methods", "ppo"], "unknown method 'ppo'"),
         (["--methods", "sfpo:alfa=1"], "cannot vary 'alfa'"),
+        (
+            ["--methods", "grpo:alpha=0.5"],
+            "grpo:alpha=0.5 has no effect, since method grpo sets alpha to 0.0: leave it out",
+        ),
+        (["--methods", "sfpo,grpo:inner_steps=3"], "method grpo has no use for inner_steps"),
         (["--seeds", "many"], "--seeds takes how many"),
         (["--seeds", "0"], "at least one seed"),
         (["--sweep", "innersteps=1"], "cannot vary 'innersteps'"),
@@ -203,6 +208,15 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path, capsys):
     assert code == 2
     assert "holds something else" in err
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_settings_for_all_runs_are_left_out_where_they_have_no_effect(tmp_path, capsys):
+    (tmp_path / "all.yaml").write_text("alpha: 0.5\ngate: exit\n")
+    arguments = ["--methods", "grpo,multi_epoch,sfpo", "--seeds", "1", "--output_dir", tmp_path / "c", "--dry_run"]
+    for common in (["--alpha", "0.5", "--gate", "exit"], ["--config", tmp_path / "all.yaml"]):
+        code, out, err = compare(capsys, *SMALL, *arguments, *common)
+        assert code == 0, err
+        assert out.count("sfpo train ") == 3
 
 
 def test_a_dry_run_lists_the_runs(tmp_path, capsys):

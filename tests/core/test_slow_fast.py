@@ -62,6 +62,103 @@ def test_contraction_per_eigenvalue_damps_high_curvature():
     assert abs(measured[-1]) < abs(shrink[-1] ** (inner_steps + 1))
 
 
+class Chosen:
+    """A rule that ends the trajectory after `length` passes, takes the first α, and moves back to the others in turn."""
+
+    def __init__(self, *alphas, length=99, corrected=True):
+        self.first, *self.rest = alphas
+        self.length = length
+        self.corrected = corrected
+        self.asked = []
+
+    def ends_trajectory(self, passes):
+        return len(passes) >= self.length
+
+    def alpha(self, passes):
+        self.asked.append(list(passes))
+        return self.first
+
+    def corrects(self, passes):
+        return self.corrected
+
+    def shortened(self, alpha, measured):
+        self.asked.append((alpha, measured))
+        return self.rest.pop(0) if self.rest else alpha
+
+
+@pytest.mark.parametrize("alpha", [0.5, 1.0, 4.0])
+def test_a_rules_alpha_extrapolates_along_the_trajectory(alpha):
+    hessian, rate = torch.diag(torch.tensor([0.2, 1.0, 3.0], dtype=torch.float64)), 0.1
+    theta, update = quadratic(hessian, rate)
+    start = theta.detach().clone()
+    rule = Chosen(alpha)
+    slow_fast = SlowFast([theta], 3, rule)
+    last = slow_fast.step(update)
+
+    shrink = 1 - rate * torch.diag(hessian)
+    expected = start * shrink * (1 - alpha + alpha * shrink**3)
+    torch.testing.assert_close(theta.detach(), expected, rtol=1e-13, atol=1e-13)
+    assert rule.asked == [slow_fast.report.passes[:3]]
+    assert slow_fast.report.passes[3] == last
+    assert (slow_fast.report.alpha, slow_fast.report.line_search_steps) == (alpha, 0)
+
+
+def test_the_line_search_moves_back_along_one_line_from_the_one_copy():
+    hessian, rate = torch.diag(torch.tensor([0.2, 1.0, 3.0], dtype=torch.float64)), 0.1
+    theta, update = quadratic(hessian, rate)
+    start = theta.detach().clone()
+    end = start * (1 - rate * torch.diag(hessian)) ** 3
+    rule = Chosen(4.0, 2.0, 0.3)
+    seen = []
+
+    def measure():
+        seen.append(theta.detach().clone())
+        return float(len(seen))
+
+    slow_fast = SlowFast([theta], 3, rule)
+    slow_fast.step(update, measure=measure)
+    for at, alpha in zip(seen, (4.0, 2.0, 0.3), strict=True):
+        torch.testing.assert_close(at, start + alpha * (end - start), rtol=1e-13, atol=1e-13)
+    assert rule.asked[1:] == [(4.0, 1.0), (2.0, 2.0), (0.3, 3.0)]
+    assert slow_fast.report.line_search_steps == 2
+    assert slow_fast.report.alpha == 0.3
+    torch.testing.assert_close(theta.detach(), seen[-1] * (1 - rate * torch.diag(hessian)), rtol=1e-13, atol=1e-13)
+
+
+def test_a_rule_may_end_the_trajectory_early():
+    theta, update = quadratic(torch.eye(2, dtype=torch.float64), 0.1)
+    start = theta.detach().clone()
+    slow_fast = SlowFast([theta], 5, Chosen(1.0, length=2))
+    slow_fast.step(update)
+    assert len(slow_fast.report.passes) == 3
+    torch.testing.assert_close(theta.detach(), start * 0.9**3)
+
+
+def test_a_rule_may_leave_the_slow_pass_out():
+    theta, update = quadratic(torch.eye(2, dtype=torch.float64), 0.1)
+    start = theta.detach().clone()
+    slow_fast = SlowFast([theta], 5, Chosen(0.5, length=1, corrected=False))
+    assert slow_fast.step(update) == slow_fast.report.passes[0]
+    assert len(slow_fast.report.passes) == 1
+    torch.testing.assert_close(theta.detach(), start * 0.95)
+
+
+def test_a_number_is_never_moved_back():
+    theta, update = quadratic(torch.eye(2, dtype=torch.float64), 0.1)
+    slow_fast = SlowFast([theta], 3, 0.8)
+    slow_fast.step(update, measure=lambda: 1e9)
+    assert (slow_fast.report.alpha, slow_fast.report.line_search_steps) == (0.8, 0)
+
+
+@pytest.mark.parametrize("alpha", [-0.1, float("nan"), float("inf")])
+def test_a_rules_impossible_alpha_is_refused_and_loses_nothing(alpha):
+    theta, update = quadratic(torch.eye(2, dtype=torch.float64), 0.1)
+    start = theta.detach().clone()
+    with pytest.raises(ValueError, match="finite alpha of at least 0"):
+        SlowFast([theta], 3, Chosen(alpha)).step(update)
+    assert torch.equal(theta, start)
+
+
 def network(dtype):
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.LayerNorm(16), nn.Linear(16, 4)).to(dtype)
@@ -283,7 +380,7 @@ def test_core_imports_torch_only():
 
     import sfpo
 
-    for name in ("slow_fast.py", "gate.py"):
+    for name in ("slow_fast.py", "gate.py", "trust_region.py"):
         tree = ast.parse((Path(sfpo.__file__).parent / name).read_text())
         roots = {
             alias.name.split(".")[0]

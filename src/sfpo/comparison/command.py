@@ -102,7 +102,9 @@ def _jobs(options: CompareOptions) -> list[Job]:
             folder = run_folder(options.folder, variant.name, seed)
             if not is_finished(folder):
                 own = ["--seed", str(seed), "--output_dir", str(folder)]
-                jobs.append(Job(f"{variant.name}, seed {seed}", folder, [*options.train, *variant.arguments, *own]))
+                jobs.append(
+                    Job(f"{variant.name}, seed {seed}", folder, [*variant.arguments_with(options.train), *own])
+                )
     return jobs
 
 

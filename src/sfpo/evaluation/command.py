@@ -25,10 +25,11 @@ from rich.progress import (
 from rich.table import Table
 
 from sfpo.evaluation import engines
-from sfpo.evaluation.options import EvalOptions, free_folder, parse
+from sfpo.evaluation.options import EvalOptions, parse
 from sfpo.evaluation.records import COMPLETIONS, RESULTS, EvaluationRecords
 from sfpo.evaluation.run import Answered, Result, answer, summarise
 from sfpo.model.load import load_tokenizer
+from sfpo.options import free_folder
 from sfpo.tasks.benchmarks import Benchmark, load_benchmark
 
 # What may change when an evaluation is continued: it says where things are and how fast they go.
@@ -50,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
     engine_name = engines.choose(options.engine, options.model)
     benchmarks = _load(console, options)
     tokenizer = load_tokenizer(options.model, options.trust_remote_code)
-    folder = Path(options.output_dir or free_folder(options.model))
+    folder = Path(options.output_dir or free_folder(f"eval-{Path(options.model).stem}"))
     records = EvaluationRecords(folder, _settings(options, engine_name, benchmarks))
     missing = sum(len(b.problems) for b in benchmarks) * options.answers - len(records.rows)
     if records.rows:

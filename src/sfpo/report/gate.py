@@ -1,6 +1,9 @@
 """What the entropy gate of a run did, from its records."""
 
+from dataclasses import dataclass
+
 from sfpo.report.folder import Run, column
+from sfpo.settings import SlowFastSettings
 
 
 def has_gate(run: Run) -> bool:
@@ -8,10 +11,28 @@ def has_gate(run: Run) -> bool:
     return any("sfpo/gate_closed" in row or "sfpo/z" in row for row in run.steps)
 
 
-def threshold(run: Run) -> tuple[float, bool]:
-    """τ, and whether the gate acts on both sides."""
-    tau = column([run.settings], "entropy_threshold")[0]
-    return 1.0 if tau is None else tau, run.settings.get("gate_sides", "two") == "two"
+@dataclass(frozen=True)
+class Band:
+    """Where the gate lets the entropy be: τ standard deviations of the last `window` steps' around their mean."""
+
+    tau: float
+    is_two_sided: bool
+    window: int
+
+    @property
+    def text(self) -> str:
+        """As an interval of Z."""
+        return f"the band of ±{self.tau:g}" if self.is_two_sided else f"what τ = {self.tau:g} allows"
+
+
+def band(run: Run) -> Band:
+    """The band of a run's gate; a setting that is no number counts as not made."""
+    (tau,), (window,) = (column([run.settings], name) for name in ("entropy_threshold", "entropy_window"))
+    return Band(
+        SlowFastSettings.entropy_threshold if tau is None else tau,
+        run.settings["gate_sides"] == "two",
+        SlowFastSettings.entropy_window if window is None else int(window),
+    )
 
 
 def closed_steps(run: Run) -> list[int]:
@@ -46,12 +67,11 @@ def what_happened(run: Run) -> str:
             return "Plain GRPO: α is 0 by configuration in every step, and there is no gate."
         return f"No gate acted: α was {opened:g} in all {count:,} steps."
     closed = closed_steps(run)
-    tau, two_sided = threshold(run)
+    allowed = band(run)
     if not closed:
         if not any("sfpo/z" in row for row in run.steps):
-            return f"The gate's window was never full in {count:,} steps: α stayed {opened:g}."
-        band = f"the band of ±{tau:g}" if two_sided else f"what τ = {tau:g} allows"
-        return f"The gate stayed open: Z never left {band}, and α was {opened:g} in all {count:,} steps."
+            return f"The gate's window of {allowed.window} was never full in {count:,} steps: α stayed {opened:g}."
+        return f"The gate stayed open: Z never left {allowed.text}, and α was {opened:g} in all {count:,} steps."
     first = next(row for row in run.steps if row["step"] == closed[0])
     z = column([first], "sfpo/z")[0]
     at = f"at step {closed[0]:,}" + ("" if z is None else f", where Z was {z:.2f}".replace("-", "−"))

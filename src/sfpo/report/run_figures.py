@@ -7,7 +7,7 @@ from sfpo.records.run import Row
 from sfpo.report.colors import DASHES, NEUTRAL, color_of, shades
 from sfpo.report.figure import Axis, Curves, Figure, Level, Series, Values
 from sfpo.report.folder import Run, column
-from sfpo.report.gate import closed_ranges, has_gate, threshold
+from sfpo.report.gate import band, closed_ranges, has_gate
 from sfpo.report.thinning import thinned
 
 STEP = Axis("step", "integer")
@@ -123,7 +123,8 @@ def gate(run: Run, most: int) -> list[Figure]:
     steps, color = column(rows, "step"), color_of(run.method)
     shaded = closed_ranges(run)
     label = "α = 0: plain GRPO"
-    tau, two_sided = threshold(run)
+    allowed = band(run)
+    tau, two_sided = allowed.tau, allowed.is_two_sided
     mean, std = column(rows, "sfpo/entropy_mean"), column(rows, "sfpo/entropy_std")
     low, high = (
         [None if m is None or s is None else m + sign * tau * s for m, s in zip(mean, std, strict=True)]
@@ -135,7 +136,9 @@ def gate(run: Run, most: int) -> list[Figure]:
         # One-sided: the gate does not act below the mean.
         lower = low if two_sided else mean
         entropy.append(Series("the gate's band", steps, mean, NEUTRAL, lower, high, dash=(4, 3)))
-        caption += f" Band: the window's mean {'±' if two_sided else '+'} {tau:g} standard deviations."
+        caption += (
+            f" Band: mean of the last {allowed.window} steps {'±' if two_sided else '+'} {tau:g} standard deviations."
+        )
     levels = [Level(tau, f"τ = {tau:g}"), *([Level(-tau, f"−{tau:g}")] if two_sided else [])]
     z = [Series("Z", steps, column(rows, "sfpo/z"), color)]
     alpha = [Series("α", steps, column(rows, "sfpo/alpha"), color, style="step")]
