@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sfpo.errors import UsageError
-from sfpo.tasks.cleaning import BenchmarkTexts, normalised
+from sfpo.tasks.cleaning import BenchmarkTexts
+from sfpo.tasks.problem_text import normalised
 from sfpo.tasks.schemas import Row, read_rows
 from sfpo.tasks.sources import LOADERS, HubSet, NotReachableError, read_file, read_hub
 

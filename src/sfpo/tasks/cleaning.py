@@ -4,20 +4,12 @@ Repeats would be drawn more often than others, problems with conflicting answers
 golds that cannot be graded never reward anything, and problems of a benchmark make its score worthless.
 """
 
-import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from sfpo.tasks.problem_text import normalised
 from sfpo.tasks.schemas import Row
-
-# TeX that does not change what a problem asks, and its two smaller fractions.
-_LAYOUT = re.compile(r"\\!|\\(?:left|right|displaystyle|q?quad|[lc]?dots|text|mathrm|textbf|textit)(?![a-z])")
-_FRACTION = re.compile(r"\\[dt]frac")
-
-# All but letters, digits, operators and decimal points: copies of one problem differ in brackets, braces and punctuation.
-_PUNCTUATION = re.compile(r"(?<!\d)\.|\.(?!\d)|[^\w.+\-=<>≤≥*/^|!%°√π]|_")
 
 _ROWS_NAMED = 5
 
@@ -34,12 +26,6 @@ class BenchmarkTexts:
 class Cleaned:
     rows: list[Row]
     note: str
-
-
-def normalised(problem: str) -> str:
-    """A problem's words, numbers and operators alone, for comparison."""
-    text = unicodedata.normalize("NFKC", problem).casefold().replace("−", "-")
-    return _PUNCTUATION.sub("", _FRACTION.sub(r"\\frac", _LAYOUT.sub("", text))).rstrip("!.")
 
 
 def clean(rows: Iterable[Row], name: str, benchmarks: BenchmarkTexts) -> Cleaned:
