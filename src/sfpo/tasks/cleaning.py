@@ -7,6 +7,7 @@ golds that cannot be graded never reward anything, and problems of a benchmark m
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cache
 
 from sfpo.tasks.problem_text import normalised
 from sfpo.tasks.schemas import Row
@@ -38,15 +39,14 @@ def clean(rows: Iterable[Row], name: str, benchmarks: BenchmarkTexts) -> Cleaned
     number: dict[str, int] = {}
     answers: dict[str, list[str]] = {}
     occurrences: Counter[str] = Counter()
-    keys: dict[str, str] = {}
+    text_of = cache(normalised)  # the published DAPO set repeats its rows a hundred times
     for total, row in enumerate(rows, start=1):
         if not row.problem or not row.answer:
             unanswered += 1
             continue
-        # The published DAPO set repeats its rows a hundred times: their text is normalised once.
-        key = keys.get(row.problem)
-        if key is None:
-            key = keys[row.problem] = normalised(row.problem)
+        key = "\n".join(
+            [*(f"{turn['role']}: {text_of(turn['content'])}" for turn in row.context), text_of(row.problem)]
+        )
         occurrences[key] += 1
         if (key, row.answer) in seen:
             continue
@@ -55,7 +55,12 @@ def clean(rows: Iterable[Row], name: str, benchmarks: BenchmarkTexts) -> Cleaned
         if key not in first:
             first[key], number[key] = row, total
     conflicting = _conflicting(answers)
-    known = {key: benchmarks.names[key] for key in first if key in benchmarks.names and key not in conflicting}
+    known: dict[str, str] = {}
+    for key, row in first.items():
+        asked = [row.problem, *(turn["content"] for turn in row.context if turn["role"] == "user")]
+        names = [benchmarks.names[text] for text in map(text_of, asked) if text in benchmarks.names]
+        if names and key not in conflicting:
+            known[key] = names[0]
     kept = [key for key in first if key not in conflicting and key not in known]
     invalid = {kept[gold.row] for gold in validate_golds([first[key].answer for key in kept])}
     repeats = sum(count - 1 for key, count in occurrences.items() if key not in conflicting)
