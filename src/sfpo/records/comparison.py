@@ -24,7 +24,7 @@ _LOGGED = {
     "kl_predicted": "sfpo/kl_predicted",
     "kl_reached": "sfpo/kl_reached",
     "line_search_steps": "sfpo/line_search_steps",
-    "optimizer_steps": "sfpo/optimizer_steps_per_rollout_batch",
+    "passes": "sfpo/passes",
     "drift": "sfpo/drift",
     "grad_norm": "grad_norm",
     "equal_groups": "frac_reward_zero_std",

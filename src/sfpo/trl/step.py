@@ -44,6 +44,8 @@ class SFPOStep:
         """What the trainer has trained on since its last optimizer step."""
         self._fast_passes = 0
         self._fast_steps = 0
+        self._gradients = 0
+        """Those made beyond what the trainer's own loop makes."""
         self._leaves_slow_pass_out = False
 
     def start(self) -> None:
@@ -53,7 +55,7 @@ class SFPOStep:
         passes = args.inner_steps + int(args.target_kl is not None)
         self._slow_fast = SlowFast(self._engine.parameters(), passes, self._region or args.alpha, args.snapshot_device)
         self._accumulated = []
-        self._fast_passes = self._fast_steps = 0
+        self._fast_passes = self._fast_steps = self._gradients = 0
         self._leaves_slow_pass_out = False
 
     def accumulate(self, micro_batch: MicroBatch) -> None:
@@ -90,7 +92,7 @@ class SFPOStep:
 
     def _take(self, batch: list[list[MicroBatch]]) -> None:
         rule = self._rule_for(batch)
-        self._fast_passes = self._fast_steps = 0
+        self._fast_passes = self._fast_steps = self._gradients = 0
         self._leaves_slow_pass_out = False
         if rule != 0.0:
             with self._log.replay():
@@ -101,6 +103,8 @@ class SFPOStep:
         self._log.record("alpha", 0.0 if rule == 0.0 else self._slow_fast.report.alpha)
         steps = self._fast_steps + (0 if self._leaves_slow_pass_out else self.mini_batches)
         self._log.record("optimizer_steps_per_rollout_batch", steps)
+        # The trainer's own loop makes as many gradients as there are mini-batches, whatever becomes of their steps.
+        self._log.record("passes", 1 + self._gradients / self.mini_batches)
 
     def _take_trajectory(self, batch: list[list[MicroBatch]], rule: Rule) -> None:
         with self._slow_fast.trajectory(lambda: self._fast_pass(batch, rule), rule) as line:
@@ -150,6 +154,7 @@ class SFPOStep:
         """Leave the clipped gradient of one mini-batch in the weights, as the trainer's own loop does."""
         trainer = self._trainer
         model = trainer.model_wrapped
+        self._gradients += 1
         model.zero_grad()
         for index, inputs in enumerate(mini_batch):
             last = index == len(mini_batch) - 1
