@@ -25,6 +25,24 @@ class Method:
         """Whether other values of a setting make another run of this method."""
         return setting not in self.sets and setting not in self.ignores
 
+    def is_defined_by(self, setting: str, value: Any) -> bool:
+        """Whether the method itself sets a setting to this value."""
+        if setting not in self.sets:
+            return False
+        own = self.sets[setting]
+        return bool(own == value) or (own == "off" and value is False)  # what YAML makes of a bare off
+
+    def of_file(self, configuration: Mapping[str, Any], written_for: "Method") -> dict[str, Any]:
+        """What a configuration sets for this method, where it was written for that one.
+
+        Left out is what this method sets or has no use for, and what defines the other one.
+        """
+        return {
+            setting: value
+            for setting, value in configuration.items()
+            if self.has(setting) and (written_for is self or not written_for.is_defined_by(setting, value))
+        }
+
 
 _BAND = frozenset({"gate_sides", "entropy_window", "entropy_threshold"})
 _REGION = frozenset({"kl_budget", "alpha_max"})
@@ -74,7 +92,7 @@ def refuse_contradiction(method: str, setting: str, value: Any, written: str) ->
         UsageError: the method sets another value, or the setting changes nothing in it.
     """
     own = METHODS[method]
-    if own.has(setting) or (setting in own.sets and own.sets[setting] == value):
+    if own.has(setting) or own.is_defined_by(setting, value):
         return
     why = f"sets {setting} to {own.sets[setting]}" if setting in own.sets else f"has no use for {setting}"
     others = ", ".join(name for name, other in METHODS.items() if other.has(setting))

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -226,6 +227,7 @@ def files(tmp_path):
         "ppo.yaml": "method: ppo",
         "grpo.yaml": "method: grpo\nalpha: 0.5",
         "half.yaml": "alpha: 0.5",
+        "env.yaml": "env: 1",
     }
     for name, text in contents.items():
         (tmp_path / name).write_text(text)
@@ -248,13 +250,16 @@ def files(tmp_path):
         (["--method", "grpo", "--alpha", "0.5"], "--alpha 0.5 has no effect, since method grpo sets alpha to 0.0"),
         (["--method", "grpo", "--alpha=0.5"], "choose another method (sfpo, lookahead)"),
         (["--method", "grpo", "--inner_steps", "5"], "method grpo has no use for inner_steps"),
+        (["--method", "sfpo", "--target_kl", "0.05"], "choose another method (multi_epoch)"),
+        (["--config", "{}/env.yaml"], "env must hold"),
+        (["--config", "{}/half.yaml", "stray"], "stray"),
         (["--method", "multi_epoch", "--gate", "exit"], "method multi_epoch sets gate to off"),
         (["--method", "multi_epoch", "--no_slow_correction"], "--no_slow_correction has no effect"),
         (
             ["--config", "{}/grpo.yaml"],
-            "alpha: 0.5 in {}/grpo.yaml has no effect, since method grpo sets alpha to 0.0",
+            "alpha: 0.5 in the configuration has no effect, since method grpo sets alpha to 0.0",
         ),
-        (["--method", "grpo", "--config", "{}/half.yaml"], "alpha: 0.5 in {}/half.yaml has no effect"),
+        (["--method", "grpo", "--config", "{}/half.yaml"], "alpha: 0.5 in the configuration has no effect"),
         (["--task", "file"], "--data_path"),
         (["--task", "file", "--data_path", "{}/missing.jsonl"], "there is no file"),
         (["--task", "file", "--data_path", "{}/notes.txt"], "notes.txt is not a"),
@@ -307,7 +312,7 @@ def _parsed(folder, configuration, *flags):
     ("method", "made"),
     [
         ("sfpo", (0.5, "exit", True, 5)),
-        ("grpo", (0.0, "off", True, 5)),
+        ("grpo", (0.0, "off", True, 3)),  # it has no use for the 5
         ("multi_epoch", (1.0, "off", True, 5)),
         ("lookahead", (0.5, "exit", False, 5)),
     ],
@@ -321,6 +326,21 @@ def test_every_method_takes_back_the_configuration_that_it_wrote(tmp_path, metho
     assert _parsed(tmp_path, wrote, "--method", "grpo")[:2] == (0.0, "off")
     alpha, gate = (0.5, "exit") if METHODS[method].has("alpha") else (0.8, "off")  # the embedded model's gate is off
     assert _parsed(tmp_path, wrote, "--method", "sfpo") == (alpha, gate, True, 5)
+
+
+def test_a_kl_that_stops_multi_epoch_grpo_stays_with_it(tmp_path):
+    wrote = parse(["--method", "multi_epoch", "--target_kl", "0.05"])
+    assert (wrote.training.alpha, wrote.training.target_kl) == (1.0, 0.05)
+    assert _parsed(tmp_path, wrote.effective())[0] == 1.0
+    assert _parsed(tmp_path, wrote.effective(), "--method", "grpo")[0] == 0.0
+    assert _parsed(tmp_path, wrote.effective(), "--method", "sfpo")[0] == 0.8
+
+
+def test_a_configuration_may_be_joined_to_its_flag_and_set_the_environment(tmp_path, monkeypatch):
+    monkeypatch.delenv("SFPO_TEST", raising=False)
+    (tmp_path / "a.yaml").write_text("env:\n  SFPO_TEST: 1\ninner_steps: 5\n")
+    assert parse([f"--config={tmp_path / 'a.yaml'}"]).training.inner_steps == 5
+    assert os.environ.pop("SFPO_TEST") == "1"
 
 
 def test_what_a_method_sets_anyhow_may_be_said(tmp_path):
