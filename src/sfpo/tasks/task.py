@@ -3,7 +3,6 @@
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from datasets import Dataset
 
@@ -31,8 +30,3 @@ class Task:
 def is_held_out(problem: str, one_in: int = 8) -> bool:
     """Which half a problem belongs to, by its text alone, so that no seed can move it across."""
     return zlib.crc32(problem.encode()) % one_in == 0
-
-
-def completion_text(completion: str | list[dict[str, Any]]) -> str:
-    """The text of a plain or a conversational completion."""
-    return completion if isinstance(completion, str) else "".join(str(turn["content"]) for turn in completion)
