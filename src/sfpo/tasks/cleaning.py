@@ -1,7 +1,7 @@
-"""Which rows of a training set are left out, and the one line that says so.
+"""Drop unsuitable rows from a training set, and say in one line which.
 
-Repeats would be drawn more often than others, problems with conflicting answers reward what is wrong half of the time,
-golds that cannot be graded never reward anything, and problems of a benchmark make its score worthless.
+Training would draw repeats more often than other problems. Problems with conflicting answers reward wrong answers half of
+the time. Golds that cannot be graded never reward anything. Problems of a benchmark make its score worthless.
 """
 
 import re
@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 
 from sfpo.tasks.schemas import Row
 
-# TeX that does not change what a problem asks, and its two smaller fractions.
+# TeX commands that do not change what a problem asks, and TeX's other two commands for fractions.
 _LAYOUT = re.compile(r"\\!|\\(?:left|right|displaystyle|q?quad|[lc]?dots|text|mathrm|textbf|textit)(?![a-z])")
 _FRACTION = re.compile(r"\\[dt]frac")
 
-# All but letters, digits, operators and decimal points: copies of one problem differ in brackets, braces and punctuation.
+# Matches all but letters, digits, operators and decimal points, since copies of a problem differ in brackets, braces and
+# punctuation.
 _PUNCTUATION = re.compile(r"(?<!\d)\.|\.(?!\d)|[^\w.+\-=<>≤≥*/^|!%°√π]|_")
 
 _ROWS_NAMED = 5
@@ -24,7 +25,7 @@ _ROWS_NAMED = 5
 
 @dataclass(frozen=True)
 class BenchmarkTexts:
-    """Normalised problem texts with the benchmark they belong to, and the benchmarks that could not be had."""
+    """Normalised problem texts with the benchmark they belong to, and the benchmarks that could not be loaded."""
 
     names: dict[str, str] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
@@ -37,13 +38,13 @@ class Cleaned:
 
 
 def normalised(problem: str) -> str:
-    """A problem's words, numbers and operators alone, for comparison."""
+    """Only a problem's words, numbers and operators, for comparison."""
     text = unicodedata.normalize("NFKC", problem).casefold().replace("−", "-")
     return _PUNCTUATION.sub("", _FRACTION.sub(r"\\frac", _LAYOUT.sub("", text))).rstrip("!.")
 
 
 def clean(rows: Iterable[Row], name: str, benchmarks: BenchmarkTexts) -> Cleaned:
-    """The rows to train on, the first of each problem, in their order."""
+    """The rows to train on: the first row of each problem, in the original order."""
     from sfpo.grading import validate_golds
 
     total = unanswered = 0
@@ -57,7 +58,7 @@ def clean(rows: Iterable[Row], name: str, benchmarks: BenchmarkTexts) -> Cleaned
         if not row.problem or not row.answer:
             unanswered += 1
             continue
-        # The published DAPO set repeats its rows a hundred times: their text is normalised once.
+        # The published DAPO set repeats its rows a hundred times, so each text is normalised only once.
         key = keys.get(row.problem)
         if key is None:
             key = keys[row.problem] = normalised(row.problem)
@@ -100,7 +101,7 @@ def clean(rows: Iterable[Row], name: str, benchmarks: BenchmarkTexts) -> Cleaned
 
 
 def _conflicting(answers: dict[str, list[str]]) -> set[str]:
-    """Problems whose answers differ in value, not only in writing."""
+    """Problems whose answers differ in value, not only in notation."""
     from sfpo.grading import grade_all
 
     pairs = [(key, given[0], other) for key, given in answers.items() for other in given[1:]]

@@ -1,8 +1,7 @@
-"""The columns that published maths sets have, read as problems and answers.
+"""Problems and answers from the columns of published maths sets.
 
-A set is recognised by its columns: verl's (`prompt` turns and `reward_model`), the cleaned DAPO's (`prompt`, `target`),
-MATH's (`problem`, `solution`), GSM8K's (`question`, `answer` ending in `#### 42`), and plain `problem`/`question` with
-`answer`.
+The columns identify a set: verl's (`prompt` turns and `reward_model`), the cleaned DAPO's (`prompt`, `target`), MATH's
+(`problem`, `solution`), GSM8K's (`question`, `answer` ending in `#### 42`), or plain `problem`/`question` with `answer`.
 """
 
 import json
@@ -22,10 +21,10 @@ _LEVEL = re.compile(r"\d+")
 
 @dataclass(frozen=True)
 class Row:
-    """`problem` without instructions, `shipped` as the set has it. An answer that is missing is empty.
+    """`problem` comes without instructions, `shipped` is the set's own prompt, and a missing answer is empty.
 
-    `difficulty` holds whatever scale the set rates its problems on: MATH's "level", or Skywork's failures in 16 tries
-    of each model it names.
+    `difficulty` holds the set's own ratings of its problems: MATH's "level", or for Skywork the failures in 16 tries of
+    each model that it names.
     """
 
     problem: str
@@ -39,7 +38,7 @@ def read_rows(data: Dataset, name: str) -> Iterator[Row]:
     """The rows of a data set, in order.
 
     Raises:
-        UsageError: the columns are of no known set.
+        UsageError: the columns match no known set.
     """
     convert = _converter(set(data.column_names), name)
     for batch in data.iter(batch_size=1000):
@@ -49,13 +48,13 @@ def read_rows(data: Dataset, name: str) -> Iterator[Row]:
 
 
 def last_boxed(text: str) -> str:
-    """What stands in the last box of a solution, empty without one."""
+    """The content of a solution's last box, or an empty text if it has no box."""
     boxes = list(_BOX.finditer(text))
     if not boxes:
         return ""
     rest = text[boxes[-1].end() :]
     if not rest.startswith("{"):
-        return rest[:1]  # MATH has a few such as \boxed 2
+        return rest[:1]  # MATH has a few without braces, such as \boxed 2
     depth = 0
     for position, character in enumerate(rest):
         escaped = position > 0 and rest[position - 1] == "\\"
@@ -104,12 +103,12 @@ def _verl(row: dict[str, Any]) -> Row:
 
 
 def _prompt(value: Any) -> str:
-    """A text, or the turns of a conversation."""
+    """The text of a prompt that is a text or the turns of a conversation."""
     return "\n".join(_text(turn["content"]) for turn in value) if isinstance(value, list) else _text(value)
 
 
 def _first_listed(answer: str) -> str:
-    """Skywork writes a JSON list of ways to say the one answer, such as `["1.499"]`."""
+    """The first entry of an answer that is a JSON list of equivalent ones, as in Skywork: `["1.499"]`."""
     if answer.startswith('["'):
         try:
             listed = json.loads(answer)
@@ -120,7 +119,7 @@ def _first_listed(answer: str) -> str:
 
 
 def _final(answer: str) -> str:
-    """GSM8K's answers are solutions that end in `#### 1,234`."""
+    """The answer at the end of a GSM8K solution, such as `#### 1,234`."""
     _, mark, final = answer.rpartition("####")
     return final.strip().replace(",", "") if mark else answer
 

@@ -24,14 +24,14 @@ class HubSet:
 
 
 class NotReachableError(UsageError):
-    """The hub does not give the data set: no connection, or it is not there."""
+    """The hub does not deliver the data set: there is no connection, or the hub does not have it."""
 
 
 def read_file(path: str | Path, option: str = "data_path") -> Dataset:
     """The rows of a JSONL, JSON, CSV or parquet file that `option` names.
 
     Raises:
-        UsageError: the file is missing, empty, of another kind or broken.
+        UsageError: the file is missing, empty, broken or of another kind.
     """
     file = Path(path)
     if not file.is_file():
@@ -39,23 +39,23 @@ def read_file(path: str | Path, option: str = "data_path") -> Dataset:
     if file.suffix not in LOADERS:
         raise UsageError(f"{path} is not a {', '.join(LOADERS)} file: convert it, or choose another --{option}")
     if file.stat().st_size == 0:
-        raise UsageError(f"{path} is empty: it needs one problem a row")
+        raise UsageError(f"{path} is empty: it needs one problem per row")
     try:
         with _silent("datasets"):
             data: Any = load_dataset(LOADERS[file.suffix], data_files=str(file), split="train")
     except Exception as error:
         if "corresponds to no data" in str(error):  # a CSV file of column names alone
-            raise UsageError(f"{path} has no rows: it needs one problem a row") from error
-        # `datasets` raises whatever its reader raised; the cause is what a user can act on.
+            raise UsageError(f"{path} has no rows: it needs one problem per row") from error
+        # `datasets` wraps whatever its reader raised; a user can act on the cause.
         cause = error.__cause__ or error
         raise UsageError(f"{path} cannot be read as {file.suffix[1:]}: {str(cause).splitlines()[0]}") from error
     if not len(data):
-        raise UsageError(f"{path} has no rows: it needs one problem a row")
+        raise UsageError(f"{path} has no rows: it needs one problem per row")
     return data
 
 
 def read_hub(source: HubSet, otherwise: str) -> Dataset:
-    """A data set of the hub; `otherwise` tells the user what to give when it cannot be had.
+    """A data set from the hub; `otherwise` tells the user what to give when it cannot be loaded.
 
     Raises:
         NotReachableError: see the class.
@@ -64,14 +64,14 @@ def read_hub(source: HubSet, otherwise: str) -> Dataset:
         with _silent("huggingface_hub"):
             return load_dataset(source.repository, source.configuration, split=source.split)
     except (OSError, ValueError) as error:
-        # What `datasets` raises without a connection, for a missing set, and for a missing split.
+        # `datasets` raises these without a connection, for a missing set, and for a missing split.
         reason = str(error).strip().splitlines()[0]
         raise NotReachableError(f"cannot load {source.repository} from the hub ({reason}): {otherwise}") from error
 
 
 @contextmanager
 def _silent(library: str) -> Iterator[None]:
-    """Without the library's own lines about a failure, which would precede the one that says what to do."""
+    """Silence the library's own lines about a failure, which would precede the line that says what to do."""
     logger = logging.getLogger(library)
     level = logger.level
     logger.setLevel(logging.CRITICAL + 1)
