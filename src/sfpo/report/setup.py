@@ -1,4 +1,4 @@
-"""How what is shown was made, and how to make it again."""
+"""How a run or a comparison was made, and how to repeat it."""
 
 import shlex
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from sfpo.report.folder import Comparison, Run
 
 @dataclass(frozen=True)
 class Setup:
-    """Commands with a title each, and facts as names and values."""
+    """Commands with their titles, and facts as names and values."""
 
     commands: list[tuple[str, str]]
     facts: list[tuple[str, str]]
@@ -19,13 +19,13 @@ class Setup:
 
 
 def setup_of_run(run: Run) -> Setup:
-    """From its configuration file, which holds all that differs from the defaults."""
+    """The setup from the run's configuration file, which holds all settings that differ from the defaults."""
     again = f"sfpo train --config {CONFIG} --output_dir again"
     return Setup([*_install(run), ("Repeat the run, from its folder", again)], _facts(run), _versions(run))
 
 
 def setup_of_comparison(comparison: Comparison) -> Setup:
-    """From the command that made it."""
+    """The setup from the command that made the comparison."""
     runs = [run for variant in comparison.variants for run in variant.runs.values()]
     described = next((run for run in runs if run.facts), Run("", ""))
     done = sum(len(variant.figures.get("seeds_done", [])) for variant in comparison.variants)
@@ -50,7 +50,7 @@ def _install(run: Run) -> list[tuple[str, str]]:
     versions = {name: version for name, version in _versions(run) if name != "python"}
     if not versions:
         return []
-    # "+cpu" and the like name builds, which an index may not have.
+    # Suffixes such as "+cpu" name builds that a package index may not have.
     pins = [f"{name}=={version.partition('+')[0]}" for name, version in versions.items() if name != "sfpo"]
     package = f"sfpo[trl]=={versions['sfpo']}" if "sfpo" in versions else "sfpo[trl]"
     return [("Install the same versions", f"pip install {shlex.join([package, *pins])}")]
