@@ -140,12 +140,12 @@ def work(model: str, variant: str, size: dict[str, int]) -> None:
     import torch
     import trainers
 
-    import sfpo.trl.trainer
+    import sfpo.trl.step
 
     rollouts = trainers.Shape(**size)
     rollouts.zero_share = 0.5
     if variant == "authors' scheme":
-        sfpo.trl.trainer.SlowFast = two_copies()
+        sfpo.trl.step.SlowFast = two_copies()
     trainer = trainers.same_settings(
         "grpo" if variant == "grpo" else "sfpo",
         model,

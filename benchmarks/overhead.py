@@ -301,7 +301,7 @@ def work_model(requests: Requests, model: str, tokens: int, group: int, quick: b
     logps, entropies = inputs["old_per_token_logps"], inputs["entropies_at_start"]
 
     def decide() -> None:
-        gate.update(passes.trainer._entropy_at_start([[inputs]]))
+        gate.update(passes.trainer._sfpo_step.entropy_at_start([[inputs]]))
 
     def metrics() -> None:
         for _ in range(4):
@@ -309,7 +309,7 @@ def work_model(requests: Requests, model: str, tokens: int, group: int, quick: b
             advantages = inputs["advantages"]
             summed.add(logps, logps, entropies, inputs["completion_mask"], advantages, "token", (0.8, 1.2))
             summed.add_grad_norm(1.0)
-            summed.summary(passes.trainer._reduce)
+            summed.summary(passes.trainer._step_log.reduce)
 
     def slow_fast() -> None:
         with passes.slow_fast.trajectory(lambda: None):

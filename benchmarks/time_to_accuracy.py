@@ -29,18 +29,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from common import CONSOLE, EMBEDDED, ROOT, Goal, Requests, Worker, folder, machine, parser, print_goals, save
+from common import CONSOLE, EMBEDDED, ROOT, Goal, Requests, Worker, folder, machine, made_by, parser, print_goals, save
 from rich.table import Table
+
+from sfpo.model.embedded.recipe import EMBEDDED_RECIPE
 
 METHODS = {"trl": "TRL", "trl-tuned": "TRL tuned", "sfpo": "SFPO"}
 RECIPE: dict[str, Any] = {
-    "per_device_train_batch_size": 128,
-    "num_generations": 8,
-    "max_completion_length": 40,
-    "max_steps": 48,
-    "learning_rate": 3e-5,
-    "lr_scheduler_type": "constant",
+    name: EMBEDDED_RECIPE[name]
+    for name in (
+        "per_device_train_batch_size",
+        "num_generations",
+        "max_completion_length",
+        "max_steps",
+        "learning_rate",
+        "lr_scheduler_type",
+    )
 }
+"""What TRL has of the embedded run's recipe; the precision is left to each method."""
 QUICK = {"per_device_train_batch_size": 16, "max_steps": 8}
 PROBLEMS = 10_000
 HELD_OUT = 512
@@ -122,6 +128,7 @@ def keep(path: Path, facts: dict[str, Any], batches: list[dict[str, Any]]) -> No
             accuracy.append(batch["accuracy"])
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {
+        **made_by(),
         "machine": machine(),
         "worker": facts,
         "steps": steps,

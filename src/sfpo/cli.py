@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 from sfpo import __version__
 from sfpo.errors import UsageError
+from sfpo.methods import method_named
 from sfpo.model import cpu
+from sfpo.options import given
 
 _COMMANDS = {
     "train": "sfpo.training.command",
@@ -49,6 +51,7 @@ def _run(command: str, arguments: list[str]) -> int:
     # Each command imports what only it needs: `sfpo --help` must not wait for torch and transformers.
     if command not in _COMMANDS:
         raise UsageError(f"there is no command '{command}': see sfpo --help")
+    _check_methods(command, arguments)
     if command not in ("grade", "report"):
         cpu.before_torch()
     try:
@@ -57,6 +60,14 @@ def _run(command: str, arguments: list[str]) -> int:
         raise UsageError(f"{error.name} is not installed: pip install 'sfpo[trl]'") from error
     exit_code: int = module.main(arguments)
     return exit_code
+
+
+def _check_methods(command: str, arguments: list[str]) -> None:
+    """Refuse a misspelt method before torch and TRL are imported, which takes seconds."""
+    named = given(arguments).get({"train": "method", "compare": "methods"}.get(command, ""))
+    if isinstance(named, str):
+        for entry in named.split(","):
+            method_named(entry.partition(":")[0])
 
 
 if __name__ == "__main__":

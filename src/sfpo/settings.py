@@ -1,9 +1,17 @@
 """The slow-fast update's settings that the integrations share: names, defaults, help and ranges."""
 
 from dataclasses import dataclass, field
+from inspect import signature
 from typing import Any
 
 from sfpo.gate import EntropyGate
+from sfpo.trust_region import TrustRegion
+
+# The defaults of the gate and of the trust region are those of the settings.
+_GATE: dict[str, Any] = {name: parameter.default for name, parameter in signature(EntropyGate).parameters.items()}
+_REGION: dict[str, Any] = {name: parameter.default for name, parameter in signature(TrustRegion).parameters.items()}
+
+AUTO = "auto"
 
 
 @dataclass
@@ -13,14 +21,27 @@ class SlowFastSettings:
     inner_steps: int = field(
         default=3, metadata={"help": "K, the fast passes over each batch of rollouts before the slow one."}
     )
-    alpha: float = field(
-        default=0.8,
+    # Parsers of command lines take the middle type, which must read both the number and the word.
+    alpha: float | str | None = field(
+        default=_GATE["alpha"],
         metadata={
-            "help": "Share of the fast trajectory that the reposition keeps, from 0 (plain GRPO) to 1 (K+1 passes)."
+            "help": "Share of the fast trajectory that the reposition keeps, from 0 (plain GRPO) to 1 (K+1 passes), or "
+            "'auto': chosen in every step so that the policy moves by kl_budget."
         },
     )
+    kl_budget: float = field(
+        default=_REGION["kl_budget"],
+        metadata={
+            "help": "With alpha=auto: how far the reposition goes from the policy that sampled, in nats a token of the "
+            "completions that have an advantage; multiplied by their share."
+        },
+    )
+    alpha_max: float = field(
+        default=_REGION["alpha_max"],
+        metadata={"help": "With alpha=auto: the largest α; above 1 it extrapolates the fast trajectory."},
+    )
     gate: str = field(
-        default="exit",
+        default=_GATE["mode"],
         metadata={
             "help": "What happens when the policy's entropy leaves its rolling band: 'exit' (plain GRPO from then on), "
             "'reversible' (plain GRPO while it is outside) or 'off'.",
@@ -28,17 +49,19 @@ class SlowFastSettings:
         },
     )
     gate_sides: str = field(
-        default="upper",
+        default=_GATE["sides"],
         metadata={
             "help": "Which side of the band closes the gate: 'two' (|Z|, the paper) or 'upper' (Z, the authors' code).",
             "choices": ["two", "upper"],
         },
     )
     entropy_window: int = field(
-        default=10, metadata={"help": "How many steps the entropy's band is computed from; 30 in the paper."}
+        default=_GATE["window"],
+        metadata={"help": "How many steps the entropy's band is computed from; 30 in the paper."},
     )
     entropy_threshold: float = field(
-        default=1.5, metadata={"help": "Half-width of the entropy's band, in standard deviations; 1 in the paper."}
+        default=_GATE["threshold"],
+        metadata={"help": "Half-width of the entropy's band, in standard deviations; 1 in the paper."},
     )
     snapshot_device: str | None = field(
         default="cpu",
@@ -49,7 +72,7 @@ class SlowFastSettings:
     )
 
     def check_slow_fast(self) -> None:
-        """Read the words "none" and "off" as they are meant, and refuse what is out of range.
+        """Read words and numbers as they are meant, and refuse what is out of range.
 
         Raises:
             ValueError: a setting outside its range.
@@ -58,16 +81,27 @@ class SlowFastSettings:
             self.snapshot_device = None
         if str(self.gate) == "False":  # what YAML makes of a bare off
             self.gate = "off"
+        if self.alpha != AUTO:
+            try:
+                self.alpha = float(self.alpha)  # type: ignore[arg-type]
+            except (TypeError, ValueError):
+                raise ValueError(f"alpha must be a number in [0, 1] or '{AUTO}', got {self.alpha!r}") from None
         if self.inner_steps < 1:
             raise ValueError(f"inner_steps (K) must be at least 1, got {self.inner_steps}")
         if self.gate not in ("exit", "reversible", "off"):
             raise ValueError(f"gate must be 'exit', 'reversible' or 'off', got {self.gate!r}")
         self.make_gate()
+        # Made even with a fixed α, so that a setting out of its range is refused either way.
+        TrustRegion(self.kl_budget, self.alpha_max)
+
+    def make_trust_region(self, mini_batches: int) -> TrustRegion | None:
+        """The rule that chooses α where the gate is open, for passes of M mini-batches; None where α is a number."""
+        return TrustRegion(self.kl_budget, self.alpha_max, mini_batches) if self.alpha == AUTO else None
 
     def make_gate(self) -> EntropyGate | None:
         """The gate these settings describe, or None when it is off."""
         settings: dict[str, Any] = {
-            "alpha": self.alpha,
+            "alpha": 1.0 if self.alpha == AUTO else self.alpha,
             "window": self.entropy_window,
             "threshold": self.entropy_threshold,
             "sides": self.gate_sides,

@@ -1,7 +1,9 @@
 """The settings that the integrations share."""
 
 import pytest
+import torch
 
+from sfpo import EntropyGate, SlowFast
 from sfpo.settings import SlowFastSettings
 
 
@@ -11,6 +13,13 @@ def test_defaults_are_the_papers_but_for_the_gate():
     gate = settings.make_gate()
     assert (settings.inner_steps, gate.alpha, gate.window, gate.threshold) == (3, 0.8, 10, 1.5)
     assert (gate.sides, gate.mode) == ("upper", "exit")
+
+
+def test_the_settings_have_the_defaults_of_what_they_make():
+    weight = torch.nn.Parameter(torch.zeros(1))
+    algorithm = SlowFast([weight])
+    assert (algorithm.inner_steps, algorithm.alpha) == (SlowFastSettings.inner_steps, SlowFastSettings.alpha)
+    assert vars(SlowFastSettings().make_gate()) == vars(EntropyGate())
 
 
 @pytest.mark.parametrize("word", ["off", False])

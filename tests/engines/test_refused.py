@@ -15,7 +15,7 @@ def trainer(kind, config=None, offload=None, fsdp2=False, slow_correction=True, 
     )
     return SimpleNamespace(
         accelerator=SimpleNamespace(distributed_type=kind, is_fsdp2=fsdp2, state=state),
-        model=SimpleNamespace(is_distributed_loading_by_transformers=distributed),
+        is_distributed_loading_by_transformers=distributed,
         args=SimpleNamespace(slow_correction=slow_correction),
     )
 

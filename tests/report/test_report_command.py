@@ -34,6 +34,7 @@ def test_what_cannot_be_reported_is_one_line(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     folder = write_run(tmp_path / "run")
     for arguments, said in (
+        ([], "required: folder (see sfpo report --help)"),
         ([tmp_path / "missing"], "is not a folder"),
         ([tmp_path / "empty"], "holds neither a run (metrics.jsonl) nor a comparison (comparison.json)"),
         ([folder, "--output", tmp_path], "cannot write"),

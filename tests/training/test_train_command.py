@@ -11,6 +11,7 @@ import torch
 import yaml
 
 from sfpo.cli import main
+from sfpo.methods import METHODS
 from sfpo.model.load import load_model
 from sfpo.training.options import parse
 
@@ -58,7 +59,9 @@ def test_a_run_leaves_a_model_records_and_a_summary(trained):
     assert len(completions) == 3 * 16
     assert {"step", "prompt", "completion", "answer", "reward"} <= completions[0].keys()
     assert {row["reward"] for row in completions} <= {0.0, 1.0}
-    assert json.loads((folder / "run.json").read_text())["versions"]["trl"]
+    (made_by,) = json.loads((folder / "run.json").read_text())["provenance"]
+    assert made_by["versions"]["trl"]
+    assert made_by["machine"]["cores"] >= 1
 
 
 def test_the_written_configuration_repeats_the_run(trained, tmp_path, capsys):
@@ -94,9 +97,11 @@ def test_an_older_run_is_never_overwritten(trained, capsys):
     assert (folder / "metrics.jsonl").read_text() == before
 
 
-def test_an_interrupted_run_continues_as_if_it_had_not_been(trained, tmp_path, capsys):
+def test_an_interrupted_run_continues_as_if_it_had_not_been(trained, tmp_path, capsys, monkeypatch):
     import shutil
 
+    later = {"commit": "another"}
+    monkeypatch.setattr("sfpo.training.records.provenance", lambda: later)
     folder, _ = trained
     interrupted = tmp_path / "interrupted"
     shutil.copytree(folder, interrupted)
@@ -113,6 +118,8 @@ def test_an_interrupted_run_continues_as_if_it_had_not_been(trained, tmp_path, c
         if name == "metrics.jsonl":
             whole, continued = ([r for r in many if r["kind"] != "summary"] for many in (whole, continued))
         assert continued == whole
+    before, after = (json.loads((f / "run.json").read_text())["provenance"] for f in (folder, interrupted))
+    assert after == [*before, later]
 
 
 def test_evaluating_more_often_does_not_change_the_training(trained, tmp_path, capsys):
@@ -216,6 +223,9 @@ def files(tmp_path):
         "notes.txt": "1 + 1",
         "not_yaml.yaml": "a: [",
         "unknown_key.yaml": "no_such_option: 1",
+        "ppo.yaml": "method: ppo",
+        "grpo.yaml": "method: grpo\nalpha: 0.5",
+        "half.yaml": "alpha: 0.5",
     }
     for name, text in contents.items():
         (tmp_path / name).write_text(text)
@@ -234,6 +244,17 @@ def files(tmp_path):
         (["--task", "gym:chain_sum", "--task_params", "terms=3"], "terms"),
         (["--task", "gym:chain_sum", "--task_params", "min_terms=9"], "max_terms"),
         (["--method", "ppo"], "unknown method 'ppo'"),
+        (["--config", "{}/ppo.yaml"], "unknown method 'ppo'"),
+        (["--method", "grpo", "--alpha", "0.5"], "--alpha 0.5 has no effect, since method grpo sets alpha to 0.0"),
+        (["--method", "grpo", "--alpha=0.5"], "choose another method (sfpo, lookahead)"),
+        (["--method", "grpo", "--inner_steps", "5"], "method grpo has no use for inner_steps"),
+        (["--method", "multi_epoch", "--gate", "exit"], "method multi_epoch sets gate to off"),
+        (["--method", "multi_epoch", "--no_slow_correction"], "--no_slow_correction has no effect"),
+        (
+            ["--config", "{}/grpo.yaml"],
+            "alpha: 0.5 in {}/grpo.yaml has no effect, since method grpo sets alpha to 0.0",
+        ),
+        (["--method", "grpo", "--config", "{}/half.yaml"], "alpha: 0.5 in {}/half.yaml has no effect"),
         (["--task", "file"], "--data_path"),
         (["--task", "file", "--data_path", "{}/missing.jsonl"], "there is no file"),
         (["--task", "file", "--data_path", "{}/notes.txt"], "notes.txt is not a"),
@@ -270,9 +291,42 @@ def test_bad_input_gets_one_clear_line(files, capsys, arguments, message):
     arguments = [argument.replace("{}", str(files)) for argument in arguments]
     code, _, err = run(capsys, "train", "--output_dir", files / "run", *arguments)
     assert code == 2
-    assert message in err
+    assert message.replace("{}", str(files)) in err
     assert len(err.strip().splitlines()) == 1
     assert not (files / "run").exists()
+
+
+def _parsed(folder, configuration, *flags):
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(configuration))
+    training = parse(["--config", str(path), "--output_dir", str(folder / "run"), *flags]).training
+    return training.alpha, training.gate, training.slow_correction, training.inner_steps
+
+
+@pytest.mark.parametrize(
+    ("method", "made"),
+    [
+        ("sfpo", (0.5, "exit", True, 5)),
+        ("grpo", (0.0, "off", True, 5)),
+        ("multi_epoch", (1.0, "off", True, 5)),
+        ("lookahead", (0.5, "exit", False, 5)),
+    ],
+)
+def test_every_method_takes_back_the_configuration_that_it_wrote(tmp_path, method, made):
+    of_all = ["--inner_steps", "5"] if METHODS[method].has("inner_steps") else []
+    settings = [*of_all, *(["--alpha", "0.5", "--gate", "exit"] if METHODS[method].has("alpha") else [])]
+    wrote = parse(["--method", method, *settings]).effective() | {"inner_steps": 5}
+    assert _parsed(tmp_path, wrote) == made
+    # As GRPO, it is GRPO; and of GRPO's own settings none makes SFPO do without its reposition.
+    assert _parsed(tmp_path, wrote, "--method", "grpo")[:2] == (0.0, "off")
+    alpha, gate = (0.5, "exit") if METHODS[method].has("alpha") else (0.8, "off")  # the embedded model's gate is off
+    assert _parsed(tmp_path, wrote, "--method", "sfpo") == (alpha, gate, True, 5)
+
+
+def test_what_a_method_sets_anyhow_may_be_said(tmp_path):
+    assert _parsed(tmp_path, {"method": "grpo", "alpha": 0, "gate": False}, "--gate", "off")[:2] == (0.0, "off")
+    assert _parsed(tmp_path, {"alpha": 0.5}, "--method", "grpo", "--alpha", "0")[:2] == (0.0, "off")
+    assert _parsed(tmp_path, {"method": "grpo", "alpha": 0.0}, "--method", "sfpo", "--alpha", "0.3")[0] == 0.3
 
 
 @pytest.mark.parametrize("option", ["--use_vllm", "--sync_ref_model"])

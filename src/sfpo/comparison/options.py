@@ -4,13 +4,14 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import NoReturn
 
 from trl import ModelConfig
 
 from sfpo.comparison.variants import Variant, make_variants
 from sfpo.errors import UsageError
-from sfpo.training.options import METHODS, Parsed, TrainOptions, parse
+from sfpo.methods import METHODS, method_named, refuse_contradiction
+from sfpo.options import Parser, check_at_least, flags, value_of
+from sfpo.training.options import Parsed, TrainOptions, parse
 from sfpo.trl import SFPOConfig
 
 _HELP = """Train with several methods and seeds on one task, and measure how many rollouts and seconds each needs to reach
@@ -47,18 +48,13 @@ class CompareOptions:
         return None
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message} (see sfpo compare --help)")
-
-
 def parse_comparison(arguments: Sequence[str]) -> CompareOptions:
     """Options, checked for every variant before the first run starts.
 
     Raises:
         UsageError: an option that does not exist, or that some run would refuse.
     """
-    parser = _Parser(
+    parser = Parser(
         prog="sfpo compare",
         description=_HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -75,16 +71,15 @@ def parse_comparison(arguments: Sequence[str]) -> CompareOptions:
     parser.add_argument("--jobs", type=int, help="runs at a time; as many as fit the machine if not given")
     parser.add_argument("--dry_run", action="store_true", help="check everything, list the runs, and stop")
     own, train = parser.parse_known_args(list(arguments))
-    for name in (argument[2:].split("=")[0] for argument in train if argument.startswith("--")):
+    for name, _ in flags(train):
         if name in _SET_BY_COMPARE:
             raise UsageError(f"--{name} is set by sfpo compare for every run: leave it out")
     methods = _methods(own.methods)
     seeds = _seeds(own.seeds)
     sweep = dict(_sweep(text) for text in own.sweep)
-    if own.jobs is not None and own.jobs < 1:
-        raise UsageError(f"--jobs must be at least 1, got {own.jobs}")
+    check_at_least(1, own, "jobs")
     variants = make_variants(methods, sweep)
-    examples = [parse([*train, *variant.arguments]) for variant in variants]
+    examples = [parse(variant.arguments_with(train)) for variant in variants]
     train += _evaluations(examples[0])
     return CompareOptions(
         Path(own.output_dir),
@@ -95,7 +90,7 @@ def parse_comparison(arguments: Sequence[str]) -> CompareOptions:
         own.dry_run,
         train,
         variants,
-        parse([*train, *variants[0].arguments]),
+        parse(variants[0].arguments_with(train)),
     )
 
 
@@ -113,11 +108,11 @@ def _methods(text: str) -> list[tuple[str, dict[str, str]]]:
     methods = []
     for entry in dict.fromkeys(text.split(",")):
         method, *settings = entry.split(":")
-        if method not in METHODS:
-            raise UsageError(f"unknown method '{method}': choose among {', '.join(METHODS)}")
+        method_named(method)
         own = dict(setting.partition("=")[::2] for setting in settings)
         for name, value in own.items():
             _check_field("--methods", name, value)
+            refuse_contradiction(method, name, value_of(value), f"{method}:{name}={value}")
         methods.append((method, own))
     return methods
 

@@ -3,18 +3,8 @@
 from dataclasses import dataclass
 from itertools import product
 
-GRPO = "grpo"
-
-_UPDATE = {"inner_steps", "slow_correction"}
-_GATE = {"gate", "gate_sides", "entropy_window", "entropy_threshold"}
-
-# Settings that change nothing in a method: it is not run once for each of their values.
-_INERT: dict[str, set[str]] = {
-    "grpo": {"alpha"} | _UPDATE | _GATE,
-    "multi_epoch": {"alpha", "slow_correction"} | _GATE,
-    "lookahead": {"slow_correction"},
-    "sfpo": set(),
-}
+from sfpo.methods import GRPO, METHODS
+from sfpo.options import config_of, flags
 
 
 @dataclass(frozen=True)
@@ -26,11 +16,20 @@ class Variant:
     settings: dict[str, str]
     baseline: str
 
-    @property
-    def arguments(self) -> list[str]:
-        """What `sfpo train` is given for it."""
-        swept = [part for name, value in self.settings.items() for part in (f"--{name}", value)]
-        return ["--method", self.method, *swept]
+    def arguments_with(self, common: list[str]) -> list[str]:
+        """What `sfpo train` is given for it, of the options for all runs those that its method has a use for."""
+        method = METHODS[self.method]
+        kept = [word for name, words in flags(common) if method.has(name) for word in words]
+        config = config_of(common)
+        # A file for all runs may set what defines this method: a flag wins over it.
+        of_file = config.keys() if config.get("method", self.method) == self.method else ()
+        own = {name: str(value) for name, value in method.sets.items() if name in of_file} | self.settings
+        return [
+            *kept,
+            "--method",
+            self.method,
+            *(part for name, value in own.items() for part in (f"--{name}", value)),
+        ]
 
 
 def make_variants(methods: list[tuple[str, dict[str, str]]], sweep: dict[str, list[str]]) -> list[Variant]:
@@ -50,7 +49,7 @@ def make_variants(methods: list[tuple[str, dict[str, str]]], sweep: dict[str, li
 
 
 def _active(method: str, settings: dict[str, str]) -> dict[str, str]:
-    return {name: value for name, value in settings.items() if name not in _INERT[method]}
+    return {name: value for name, value in settings.items() if METHODS[method].has(name)}
 
 
 def _name(method: str, settings: dict[str, str]) -> str:

@@ -2,12 +2,10 @@
 
 import hashlib
 import json
-import platform
 import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +25,11 @@ from rich.progress import (
 from rich.table import Table
 
 from sfpo.evaluation import engines
-from sfpo.evaluation.options import EvalOptions, free_folder, parse
+from sfpo.evaluation.options import EvalOptions, parse
 from sfpo.evaluation.records import COMPLETIONS, RESULTS, EvaluationRecords
 from sfpo.evaluation.run import Answered, Result, answer, summarise
 from sfpo.model.load import load_tokenizer
+from sfpo.options import free_folder
 from sfpo.tasks.benchmarks import Benchmark, load_benchmark
 
 # What may change when an evaluation is continued: it says where things are and how fast they go.
@@ -52,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
     engine_name = engines.choose(options.engine, options.model)
     benchmarks = _load(console, options)
     tokenizer = load_tokenizer(options.model, options.trust_remote_code)
-    folder = Path(options.output_dir or free_folder(options.model))
+    folder = Path(options.output_dir or free_folder(f"eval-{Path(options.model).stem}"))
     records = EvaluationRecords(folder, _settings(options, engine_name, benchmarks))
     missing = sum(len(b.problems) for b in benchmarks) * options.answers - len(records.rows)
     if records.rows:
@@ -159,9 +158,7 @@ class _Keep:
 
 def _finish(console: Console, options: EvalOptions, benchmarks: list[Benchmark], records: EvaluationRecords) -> None:
     results = [summarise(benchmark.name, records.of(benchmark.name)) for benchmark in benchmarks]
-    versions = {"python": platform.python_version()}
-    versions |= {name: version(name) for name in ("sfpo", "torch", "transformers", "datasets", "math-verify")}
-    records.write_results(results, mean_pass_at_1=_mean(results), versions=versions)
+    records.write_results(results, mean_pass_at_1=_mean(results))
     console.print(_table(options, results))
     if without_room := sum(row["tokens"] == 0 for row in records.rows):
         console.print(

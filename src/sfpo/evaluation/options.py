@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import NoReturn
 
 from transformers import HfArgumentParser
 
 from sfpo.errors import UsageError
 from sfpo.evaluation.engines import Sampling
 from sfpo.model.embedded import EMBEDDED
+from sfpo.options import OneLineErrors, check_at_least
 from sfpo.tasks.benchmarks import KNOWN, SIX, names_of
 from sfpo.tasks.templates import TEMPLATES, check_template
 
@@ -68,9 +67,8 @@ class EvalOptions:
         return self.samples if self.samples is not None else 1 if self.greedy else 4
 
 
-class _Parser(HfArgumentParser):  # type: ignore[misc]
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message} (see sfpo eval --help)")
+class _Parser(OneLineErrors, HfArgumentParser):  # type: ignore[misc]
+    """The parser of a dataclass."""
 
 
 def parse(arguments: Sequence[str]) -> EvalOptions:
@@ -90,23 +88,10 @@ def parse(arguments: Sequence[str]) -> EvalOptions:
     return options
 
 
-def free_folder(model: str) -> str:
-    """A folder under `runs/` that no run has taken, for when none is named."""
-    stem = f"eval-{Path(model).stem}"
-    number, folder = 1, Path("runs") / stem
-    while folder.exists():
-        number += 1
-        folder = Path("runs") / f"{stem}-{number}"
-    return str(folder)
-
-
 def _check(options: EvalOptions) -> None:
     options.benchmarks = names_of(options.benchmarks)
     check_template(options.prompt_template, auto=False)
-    for name in ("samples", "limit", "max_new_tokens", "batch_size"):
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            raise UsageError(f"--{name} must be at least 1, got {value}")
+    check_at_least(1, options, "samples", "limit", "max_new_tokens", "batch_size")
     if options.greedy and options.answers > 1:
         raise UsageError("--greedy gives the same answer every time: leave --samples out")
     if not options.greedy and options.temperature <= 0:

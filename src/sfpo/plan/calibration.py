@@ -128,7 +128,8 @@ def _measured(settings: Settings, lines: list[Settings], previous: Settings) -> 
         compact=settings.get("compact_passes", True) and devices == 1,
         scores_first=mini_batches > 1,
     )
-    passes = row["sfpo/optimizer_steps_per_rollout_batch"] / mini_batches
+    # With a trust region, some passes make no optimizer step. Older runs had no trust region.
+    passes = row.get("sfpo/passes", row["sfpo/optimizer_steps_per_rollout_batch"] / mini_batches)
     # A log line holds the mean over the optimizer steps since the line before it; a step here is one batch of rollouts.
     starts = [previous["step"], *(line["step"] for line in lines)]
     rollout_seconds, update_seconds = (

@@ -4,23 +4,25 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
-
-import yaml
+from typing import Any
 
 from sfpo.errors import UsageError
+from sfpo.model.embedded import EMBEDDED
+from sfpo.model.embedded.recipe import EMBEDDED_RECIPE
+from sfpo.options import Parser, read_config
 from sfpo.plan import architecture, calibration, hardware, reduction
 from sfpo.plan.architecture import Architecture
 from sfpo.plan.hardware import Hardware
 from sfpo.plan.workload import ENGINES, Workload
+from sfpo.settings import SlowFastSettings
 
-# The settings of `sfpo train` that determine cost, with their defaults: TRL's, then those for the embedded model.
+# The settings of `sfpo train` that determine cost, with TRL's defaults and ours.
 _DEFAULTS: dict[str, Any] = {
     "per_device_train_batch_size": 8,
     "gradient_accumulation_steps": 1,
     "num_generations": 8,
-    "max_completion_length": 256,
-    "inner_steps": 3,
+    "max_completion_length": 512,
+    "inner_steps": SlowFastSettings.inner_steps,
     "bf16": True,
     "lora_r": 16,
     "prompt_length": 150.0,
@@ -28,12 +30,7 @@ _DEFAULTS: dict[str, Any] = {
     "distinct_share": 1.0,
     "devices": 1,
 }
-_EMBEDDED_DEFAULTS: dict[str, Any] = {
-    "per_device_train_batch_size": 128,
-    "max_completion_length": 40,
-    "bf16": False,
-    "prompt_length": 9.0,
-}
+_EMBEDDED_PROMPT = 9.0
 
 
 @dataclass(frozen=True)
@@ -51,11 +48,6 @@ class Options:
     as_json: bool
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message} (see sfpo plan --help)")
-
-
 def parse(arguments: Sequence[str]) -> Options:
     """Options from flags, `--config` and `--from`.
 
@@ -65,15 +57,14 @@ def parse(arguments: Sequence[str]) -> Options:
     flags = vars(_parser().parse_args(list(arguments)))
     run = calibration.read_run(Path(flags["from"])) if flags["from"] else None
     given: dict[str, Any] = run.settings | _as_settings(run.typical()) if run else {}
-    given |= _read_config(flags["config"]) if flags["config"] else {}
+    given |= read_config(flags["config"]) if flags["config"] else {}
     given |= {name: value for name, value in flags.items() if value is not None}
-    model = given.get("model", "embedded")
-    defaults = _DEFAULTS | (_EMBEDDED_DEFAULTS if model == "embedded" else {})
-    settings = defaults | given
-    for option in defaults.keys() - {"bf16"}:
+    model = given.get("model", EMBEDDED)
+    settings = defaults(model) | given
+    for option in _DEFAULTS.keys() - {"bf16"}:
         if not isinstance(settings[option], int | float):
             raise UsageError(f"{option} should be a number, got '{settings[option]}'")
-    name = settings.get("hardware") or ("cpu" if model == "embedded" or settings.get("use_cpu") else "h100-80gb")
+    name = settings.get("hardware") or ("cpu" if model == EMBEDDED or settings.get("use_cpu") else "h100-80gb")
     device = hardware.named(name)
     return Options(
         model=model,
@@ -86,6 +77,11 @@ def parse(arguments: Sequence[str]) -> Options:
         rollout_reductions=reduction.read_reductions(flags["rollout_reduction"]),
         as_json=flags["json"],
     )
+
+
+def defaults(model: str) -> dict[str, Any]:
+    """The settings that cost depends on, as far as nothing is said of them."""
+    return _DEFAULTS | ({**EMBEDDED_RECIPE, "prompt_length": _EMBEDDED_PROMPT} if model == EMBEDDED else {})
 
 
 def _workload(settings: dict[str, Any], device: Hardware) -> Workload:
@@ -130,26 +126,14 @@ def _as_settings(work: Workload) -> dict[str, Any]:
     return {name: getattr(work, name) for name in names}
 
 
-def _read_config(path: str) -> dict[str, Any]:
-    try:
-        config = yaml.safe_load(Path(path).read_text())
-    except OSError as error:
-        raise UsageError(f"there is no configuration file {path}") from error
-    except yaml.YAMLError as error:
-        raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(config, dict):
-        raise UsageError(f"{path} must hold 'option: value' lines")
-    return config
-
-
 def _truth(text: str) -> bool:
     if text.lower() not in ("true", "false"):
         raise argparse.ArgumentTypeError(f"should be true or false, got '{text}'")
     return text.lower() == "true"
 
 
-def _parser() -> _Parser:
-    parser = _Parser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="sfpo plan",
         description="Predict the memory and seconds of a run before it starts, and which K saves the most time. Formulas: "
         "docs/plan.md.",

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from sfpo.errors import UsageError
+from sfpo.settings import SlowFastSettings
 
 ENGINES = ("ddp", "zero2", "zero3", "fsdp2", "lora")
 
@@ -27,7 +28,7 @@ class Workload:
     """The longest in a batch; sampling lasts until it has ended."""
     mini_batches: int = 1
     devices: int = 1
-    inner_steps: int = 3
+    inner_steps: int = SlowFastSettings.inner_steps
     engine: str = "ddp"
     lora_rank: int = 16
     gradient_checkpointing: bool = False

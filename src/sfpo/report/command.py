@@ -1,10 +1,10 @@
 """`sfpo report`: a page about a run or a comparison, and its figures for papers."""
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 from sfpo.errors import UsageError
+from sfpo.options import Parser
 from sfpo.report.page import write_report
 
 
@@ -14,7 +14,7 @@ def main(arguments: Sequence[str]) -> int:
     Raises:
         UsageError: there is nothing to report, or a file cannot be written.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="sfpo report",
         description="Write one HTML file about a run of sfpo train or a comparison of sfpo compare. The file needs no "
         "network and can be shared as it is.",

@@ -14,7 +14,9 @@ in [0, 1] with 1 for a right answer, or None for a completion that cannot be jud
 
 @dataclass(frozen=True)
 class Task:
-    """`train` and `held_out` have a text column `prompt` and the columns that `reward` takes; they share no problem.
+    """`train` and `held_out` have a column `prompt` and the columns that `reward` takes; they share no problem.
+
+    All prompts are texts, or all are conversations as TRL takes them: lists of turns with a `role` and a `content`.
 
     `note` tells the user in one line which data was dropped, and why.
     """

@@ -4,28 +4,19 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from enum import Enum
-from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any
 
 import torch
-import yaml
 from trl import ModelConfig, TrlParser
 
 from sfpo.errors import UsageError
+from sfpo.methods import DEFAULT_METHOD, METHODS, method_named, refuse_contradiction
 from sfpo.model.cpu import bf16_is_faster
 from sfpo.model.embedded import EMBEDDED
+from sfpo.model.embedded.recipe import EMBEDDED_RECIPE
+from sfpo.options import OneLineErrors, Parser, check_at_least, config_of, flags, free_folder, given
 from sfpo.trl import SFPOConfig
 from sfpo.trl.config import SlowFastFields
-
-Method = Literal["sfpo", "grpo", "multi_epoch", "lookahead"]
-
-# What each method is, as settings of the one trainer.
-METHODS: dict[str, dict[str, Any]] = {
-    "sfpo": {},
-    "grpo": {"alpha": 0.0, "gate": "off"},
-    "multi_epoch": {"alpha": 1.0, "gate": "off"},
-    "lookahead": {"slow_correction": False},
-}
 
 # Defaults of the command, where TRL's would surprise: every step is logged, nothing is sent anywhere.
 _DEFAULTS: dict[str, Any] = {"logging_steps": 1, "report_to": "none", "save_total_limit": 2}
@@ -44,30 +35,13 @@ def _cpu_defaults() -> dict[str, Any]:
     return defaults if bf16_is_faster() else defaults | {"bf16": False}
 
 
-# The run that needs no argument: under five minutes on two cores.
-_EMBEDDED_DEFAULTS: dict[str, Any] = {
-    "per_device_train_batch_size": 128,
-    "num_generations": 8,
-    "max_completion_length": 40,
-    "max_steps": 48,
-    "learning_rate": 3e-5,
-    "lr_scheduler_type": "constant",
-    "gate": "off",
-    "bf16": False,
-    "save_steps": 16,
-}
-
-
 @dataclass
 class TrainOptions:
     """The command's own options."""
 
     method: str = field(
-        default="sfpo",
-        metadata={
-            "help": "'sfpo'; 'grpo' (one pass a batch of rollouts); 'multi_epoch' (the same K+1 passes without the "
-            "reposition); 'lookahead' (K passes and the reposition without the slow pass).",
-        },
+        default=DEFAULT_METHOD,
+        metadata={"help": "; ".join(f"'{name}' ({method.what})" for name, method in METHODS.items()) + "."},
     )
     model: str = field(
         default=EMBEDDED,
@@ -133,11 +107,8 @@ class TrainOptions:
     )
 
 
-class _Parser(TrlParser):
-    """TRL's parser, which says what is wrong in one line instead of after two pages of flags."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message} (see sfpo train --help)")
+class _Parser(OneLineErrors, TrlParser):
+    """TRL's parser."""
 
 
 @dataclass(frozen=True)
@@ -168,19 +139,17 @@ def parse(arguments: Sequence[str]) -> Parsed:
         UsageError: an unknown or contradictory option.
     """
     parser = _Parser((TrainOptions, SFPOConfig, ModelConfig), prog="sfpo train", allow_abbrev=False)
-    config = _read_config(arguments)
+    config = config_of(arguments)
     first = _first_look(arguments, config)
-    defaults = {**_DEFAULTS, **_cpu_defaults(), **(_EMBEDDED_DEFAULTS if first.model == EMBEDDED else {})}
-    parser.set_defaults_with_config(**defaults, output_dir=_free_folder(first))
+    defaults = {**_DEFAULTS, **_cpu_defaults(), **(EMBEDDED_RECIPE if first.model == EMBEDDED else {})}
+    parser.set_defaults_with_config(**defaults, output_dir=free_folder(f"{first.task}-{first.method}"))
     try:
         options, training, model = parser.parse_args_and_config(list(arguments))
         _check(options)
-        for name, value in METHODS[options.method].items():
-            setattr(training, name, value)
+        _set_method(options.method, training, arguments, config, defaults)
     except ValueError as error:
         raise UsageError(_mended(str(error))) from error
-    flags = {a[2:].split("=")[0].removeprefix("no_") for a in arguments if a.startswith("--")}
-    return Parsed(options, training, model, frozenset(flags | config.keys() | defaults.keys()))
+    return Parsed(options, training, model, frozenset({*given(arguments), *config, *defaults}))
 
 
 _ALWAYS_SHOWN = {
@@ -190,51 +159,40 @@ _ALWAYS_SHOWN = {
 _NOT_A_SETTING = {"dry_run", "resume_from_checkpoint"}
 
 
+def _set_method(
+    name: str, training: SFPOConfig, arguments: Sequence[str], config: dict[str, Any], defaults: dict[str, Any]
+) -> None:
+    """Set what defines the method, and refuse what contradicts it.
+
+    A file speaks for the method that it names. A run's own `config.yaml` is taken back whole, with what is of no use to
+    its method; and where a flag chooses another method than the file, what the file's method set goes back to its default.
+    """
+    method, file_method = method_named(name), method_named(str(config.get("method", name)))
+    by_flag = {setting: " ".join(words) for setting, words in flags(arguments)}
+    for setting, written in by_flag.items():
+        if not method.has(setting):
+            refuse_contradiction(name, setting, getattr(training, setting), written)
+    for setting in file_method.sets.keys() & config.keys() - by_flag.keys():
+        value = getattr(training, setting)
+        if file_method is method:
+            refuse_contradiction(name, setting, value, f"{setting}: {value} in {given(arguments)['config']}")
+        elif value == file_method.sets[setting]:
+            setattr(training, setting, defaults.get(setting, getattr(SFPOConfig, setting)))
+    for setting, value in method.sets.items():
+        setattr(training, setting, value)
+
+
 def _first_look(arguments: Sequence[str], config: dict[str, Any]) -> argparse.Namespace:
     """The options that other defaults depend on."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    for name, default in (("model", EMBEDDED), ("task", "arithmetic"), ("method", "sfpo"), ("output_dir", None)):
-        parser.add_argument(f"--{name}", default=config.get(name, default))
-    try:
-        return parser.parse_known_args(arguments)[0]
-    except argparse.ArgumentError as error:
-        raise UsageError(f"{error} (see sfpo train --help)") from error
-
-
-def _read_config(arguments: Sequence[str]) -> dict[str, Any]:
-    if "--config" not in arguments:
-        return {}
-    rest = list(arguments)[list(arguments).index("--config") + 1 :]
-    if not rest or not Path(rest[0]).is_file():
-        raise UsageError(f"there is no configuration file {rest[0] if rest else '(no name was given)'}")
-    try:
-        config = yaml.safe_load(Path(rest[0]).read_text())
-    except yaml.YAMLError as error:
-        raise UsageError(f"{rest[0]} is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(config, dict):
-        raise UsageError(f"{rest[0]} must hold 'option: value' lines")
-    return config
-
-
-def _free_folder(first: argparse.Namespace) -> str:
-    """A folder under `runs/` that no run has taken, for when none is named."""
-    stem = f"{first.task}-{first.method}".replace(":", "-").replace("/", "-")
-    number, folder = 1, Path("runs") / stem
-    while folder.exists():
-        number += 1
-        folder = Path("runs") / f"{stem}-{number}"
-    return str(folder)
+    parser = Parser(prog="sfpo train", add_help=False, allow_abbrev=False)
+    for name in ("model", "task", "method"):
+        parser.add_argument(f"--{name}", default=config.get(name, getattr(TrainOptions, name)))
+    return parser.parse_known_args(arguments)[0]
 
 
 def _check(options: TrainOptions) -> None:
-    if options.method not in METHODS:
-        raise UsageError(f"unknown method '{options.method}': choose among {', '.join(METHODS)}")
-    for name in ("train_problems", "eval_problems", "eval_batch_size", "eval_samples", "eval_limit"):
-        if getattr(options, name) is not None and getattr(options, name) < 1:
-            raise UsageError(f"--{name} must be at least 1, got {getattr(options, name)}")
-    for name in ("eval_every", "completions_per_step"):
-        if getattr(options, name) < 0:
-            raise UsageError(f"--{name} cannot be negative, got {getattr(options, name)}")
+    check_at_least(1, options, "train_problems", "eval_problems", "eval_batch_size", "eval_samples", "eval_limit")
+    check_at_least(0, options, "eval_every", "completions_per_step")
 
 
 def _mended(message: str) -> str:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from trl import GRPOConfig, RLOOConfig
 
+from sfpo.kl_stop import KLStop
 from sfpo.settings import SlowFastSettings
 
 if TYPE_CHECKING:
@@ -25,6 +26,13 @@ class SlowFastFields(SlowFastSettings, _HostConfig):
         default=True,
         metadata={
             "help": "Whether a slow pass follows the reposition. Without it the step is Lookahead, an ablation."
+        },
+    )
+    target_kl: float | None = field(
+        default=None,
+        metadata={
+            "help": "With alpha=1, which is multi-epoch GRPO: leave out the optimizer steps of a batch from the first whose "
+            "KL to the policy that sampled is above 1.5 times this, in nats a token."
         },
     )
     compact_passes: bool = field(
@@ -50,6 +58,13 @@ class SlowFastFields(SlowFastSettings, _HostConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.check_slow_fast()
+        if self.target_kl is not None:
+            KLStop(self.target_kl)
+            if self.alpha != 1.0:
+                raise ValueError(
+                    f"target_kl={self.target_kl} stops the epochs of multi-epoch GRPO, alpha=1, but alpha is {self.alpha}: "
+                    "leave target_kl out, or for a KL budget of SFPO set alpha=auto and kl_budget"
+                )
         if self.num_iterations != 1:
             raise ValueError(
                 f"num_iterations={self.num_iterations} cannot be combined with SFPO, which makes its own "
@@ -57,7 +72,7 @@ class SlowFastFields(SlowFastSettings, _HostConfig):
             )
         if not self.disable_dropout:
             raise ValueError("disable_dropout=False cannot be combined with SFPO: its passes must share one objective")
-        if getattr(self, "use_adaptive_entropy", False):
+        if isinstance(self, GRPOConfig) and self.use_adaptive_entropy:
             raise ValueError(
                 "use_adaptive_entropy=True cannot be combined with SFPO: its passes must share one objective, and the "
                 "controller would change the entropy coefficient between them"

@@ -1,0 +1,83 @@
+"""The methods that `sfpo train` and `sfpo compare` know, as settings of the one trainer."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sfpo.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Method:
+    """What makes a method.
+
+    Args:
+        what: a few words for help texts.
+        sets: settings that define the method. Other values of them contradict it.
+        ignores: settings that change nothing in it.
+    """
+
+    what: str
+    sets: Mapping[str, Any] = field(default_factory=dict)
+    ignores: frozenset[str] = frozenset()
+
+    def has(self, setting: str) -> bool:
+        """Whether other values of a setting make another run of this method."""
+        return setting not in self.sets and setting not in self.ignores
+
+
+_BAND = frozenset({"gate_sides", "entropy_window", "entropy_threshold"})
+_REGION = frozenset({"kl_budget", "alpha_max"})
+
+GRPO = "grpo"
+DEFAULT_METHOD = "sfpo"
+
+METHODS: dict[str, Method] = {
+    "sfpo": Method("K fast passes, the reposition and the slow pass", ignores=frozenset({"target_kl"})),
+    GRPO: Method(
+        "one pass a batch of rollouts",
+        sets={"alpha": 0.0, "gate": "off"},
+        ignores=_BAND | _REGION | {"inner_steps", "slow_correction", "target_kl"},
+    ),
+    "multi_epoch": Method(
+        "the same K+1 passes without the reposition, with target_kl as long as the KL allows",
+        sets={"alpha": 1.0, "gate": "off", "slow_correction": True},
+        ignores=_BAND | _REGION,
+    ),
+    "lookahead": Method(
+        "K passes and the reposition without the slow pass",
+        sets={"slow_correction": False},
+        ignores=frozenset({"target_kl"}),
+    ),
+}
+
+
+def method_named(name: str) -> Method:
+    """The method of that name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if name not in METHODS:
+        raise UsageError(f"unknown method '{name}': choose among {', '.join(METHODS)}")
+    return METHODS[name]
+
+
+def refuse_contradiction(method: str, setting: str, value: Any, written: str) -> None:
+    """Refuse a setting that is not the method's to choose.
+
+    Args:
+        value: what was asked for; the value that the method sets itself is allowed.
+        written: how the user wrote it, such as "--alpha 0.5".
+
+    Raises:
+        UsageError: the method sets another value, or the setting changes nothing in it.
+    """
+    own = METHODS[method]
+    if own.has(setting) or (setting in own.sets and own.sets[setting] == value):
+        return
+    why = f"sets {setting} to {own.sets[setting]}" if setting in own.sets else f"has no use for {setting}"
+    others = ", ".join(name for name, other in METHODS.items() if other.has(setting))
+    raise UsageError(
+        f"{written} has no effect, since method {method} {why}: leave it out, or choose another method ({others})"
+    )

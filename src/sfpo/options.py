@@ -1,0 +1,112 @@
+"""How every command reads what the user wrote: flags, YAML configurations, and what is wrong with them in one line."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from sfpo.errors import UsageError
+
+
+class OneLineErrors:
+    """Lets an argument parser say what is wrong in one line instead of after pages of flags."""
+
+    prog: str
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} (see {self.prog} --help)")
+
+
+class Parser(OneLineErrors, argparse.ArgumentParser):
+    """The parser of a command whose options are no dataclass."""
+
+
+def flags(arguments: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """Each flag's name with the words that it is written in; `--no_x` is named x, and what precedes the first flag ""."""
+    found: list[tuple[str, list[str]]] = []
+    for word in arguments:
+        if word.startswith("--"):
+            found.append((word[2:].partition("=")[0].removeprefix("no_"), [word]))
+        elif found:
+            found[-1][1].append(word)
+        else:
+            found.append(("", [word]))
+    return found
+
+
+def given(arguments: Sequence[str]) -> dict[str, Any]:
+    """What flags set, as far as it can be told without the command's parser: see `value_of`."""
+    values: dict[str, Any] = {}
+    for name, (flag, *words) in flags(arguments):
+        if not name:
+            continue
+        _, is_joined, joined = flag.partition("=")
+        texts = [joined] if is_joined else words
+        if texts:
+            values[name] = value_of(texts[0]) if len(texts) == 1 else texts
+        else:
+            values[name] = not flag.startswith("--no_")
+    return values
+
+
+def value_of(text: str) -> Any:
+    """A number, true or false if the text spells one, else the text."""
+    for read in (int, float):
+        try:
+            return read(text)
+        except ValueError:
+            continue
+    return {"true": True, "false": False}.get(text.lower(), text)
+
+
+def config_of(arguments: Sequence[str]) -> dict[str, Any]:
+    """What the file that `--config` names says, nothing without the flag.
+
+    Raises:
+        UsageError: see `read_config`.
+    """
+    if "--config" not in arguments:
+        return {}
+    rest = list(arguments)[list(arguments).index("--config") + 1 :]
+    return read_config(rest[0] if rest else "(no name was given)")
+
+
+def read_config(path: str) -> dict[str, Any]:
+    """A YAML file of options.
+
+    Raises:
+        UsageError: there is no such file, or it is not YAML of options and values.
+    """
+    import yaml  # not needed by a command without configurations, nor there on a machine with torch alone
+
+    try:
+        config = yaml.safe_load(Path(path).read_text())
+    except OSError as error:
+        raise UsageError(f"there is no configuration file {path}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(config, dict):
+        raise UsageError(f"{path} must hold 'option: value' lines")
+    return config
+
+
+def free_folder(stem: str) -> str:
+    """A folder under `runs/` that no run has taken, for when none is named."""
+    stem = stem.replace(":", "-").replace("/", "-")
+    number, folder = 1, Path("runs") / stem
+    while folder.exists():
+        number += 1
+        folder = Path("runs") / f"{stem}-{number}"
+    return str(folder)
+
+
+def check_at_least(minimum: int, options: Any, *names: str) -> None:
+    """Refuse numbers below the minimum; None is none.
+
+    Raises:
+        UsageError: naming the first such option.
+    """
+    for name in names:
+        value = getattr(options, name)
+        if value is not None and value < minimum:
+            raise UsageError(f"--{name} must be at least {minimum}, got {value}")
