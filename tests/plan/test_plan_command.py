@@ -93,7 +93,7 @@ def test_a_recipe_on_several_devices_is_planned_with_trls_own_passes(capsys):
         (["--hardware", "h900"], "unknown hardware 'h900'"),
         (["--config", "nowhere.yaml"], "no configuration file nowhere.yaml"),
         (["--model", "model.gguf"], "no file model.gguf"),
-        (["--from", "nowhere"], "no folder of sfpo train"),
+        (["--from", "nowhere"], "not a folder that sfpo train wrote"),
         (["--learning_rate", "1"], "unrecognized arguments"),
         (["--rollout_reduction", "x"], "K=REDUCTION"),
         (["--bf16", "maybe"], "true or false"),

@@ -82,7 +82,7 @@ def test_names():
         names_of(["maths500"])
     with pytest.raises(UsageError, match="amc more than once"):
         names_of(["amc", "amc,aime24"])
-    with pytest.raises(UsageError, match="names none"):
+    with pytest.raises(UsageError, match="names no benchmark"):
         names_of([","])
 
 

@@ -279,7 +279,7 @@ def test_difficulty_by_level(tmp_path):
     assert levels("level:5-5") == {5}
     for wrong, message in (
         ("level", "write --difficulty SCALE:LOW-HIGH"),
-        ("grade:1-2", "has no difficulty 'grade': it rates level"),
+        ("grade:1-2", "has no difficulty scale 'grade': it has level"),
     ):
         with pytest.raises(UsageError, match=message):
             levels(wrong)
@@ -293,7 +293,7 @@ def test_difficulty_of_a_model():
     assert 0 < expected < 1000
     task = load("skywork-or1", file, difficulty="7B:1-15", clean=False, eval_problems=1000)
     assert len(everything(task)) == expected
-    with pytest.raises(UsageError, match="fits several of"):
+    with pytest.raises(UsageError, match="matches several of"):
         load("skywork-or1", file, difficulty="B:1-15")
     with pytest.raises(UsageError, match="its problems are not rated"):
         load("gsm8k", "gsm8k_train.jsonl", difficulty="7B:1-15")

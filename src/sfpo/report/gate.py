@@ -47,7 +47,7 @@ def closed_steps(run: Run) -> list[int]:
 
 
 def closed_ranges(run: Run) -> list[tuple[float, float]]:
-    """The same as ranges of steps in the log, each widened by half a step."""
+    """The `closed_steps` as ranges of consecutive log rows, each widened by half a step on both sides."""
     closed = set(closed_steps(run))
     ranges: list[tuple[float, float]] = []
     previous_closed = False

@@ -1,7 +1,7 @@
-"""Which rows of a training set are left out, and the one line that says so.
+"""Drop unsuitable rows from a training set, and say in one line which.
 
-Repeats would be drawn more often than others, problems with conflicting answers reward what is wrong half of the time,
-golds that cannot be graded never reward anything, and problems of a benchmark make its score worthless.
+Training would draw repeats more often than other problems. Problems with conflicting answers reward wrong answers half of
+the time. Golds that cannot be graded never reward anything. Problems of a benchmark make its score worthless.
 """
 
 from collections import Counter
@@ -17,7 +17,7 @@ _ROWS_NAMED = 5
 
 @dataclass(frozen=True)
 class BenchmarkTexts:
-    """Normalised problem texts with the benchmark they belong to, and the benchmarks that could not be had."""
+    """Normalised problem texts with the benchmark they belong to, and the benchmarks that could not be loaded."""
 
     names: dict[str, str] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
@@ -30,7 +30,7 @@ class Cleaned:
 
 
 def clean(rows: Iterable[Row], name: str, benchmarks: BenchmarkTexts) -> Cleaned:
-    """The rows to train on, the first of each problem, in their order."""
+    """The rows to train on: the first row of each problem, in the original order."""
     from sfpo.grading import validate_golds
 
     total = unanswered = 0
@@ -91,7 +91,7 @@ def clean(rows: Iterable[Row], name: str, benchmarks: BenchmarkTexts) -> Cleaned
 
 
 def _conflicting(answers: dict[str, list[str]]) -> set[str]:
-    """Problems whose answers differ in value, not only in writing."""
+    """Problems whose answers differ in value, not only in notation."""
     from sfpo.grading import grade_all
 
     pairs = [(key, given[0], other) for key, given in answers.items() for other in given[1:]]

@@ -21,15 +21,15 @@ def load(
     clean: bool = True,
     benchmark_data_path: str | None = None,
 ) -> Task:
-    """Problems from `path`, one in eight (at most `eval_problems`) held out, graded as mathematics.
+    """Problems from `path`, graded as mathematics; one in eight is held out, but at most `eval_problems`.
 
-    A prompt is a text, or the turns of a conversation, for the chat template to write; a template's instruction goes with
-    the last turn. With `auto` a prompt is taken as it stands. Rows are compared with benchmarks only where `benchmark_data_path` has
-    copies of them: a file of one's own should not need the hub.
+    A prompt is a text, or the turns of a conversation that the chat template formats; a template's instruction goes into the
+    last turn. `auto` leaves prompts unchanged. Rows are compared only with benchmarks that have a copy in
+    `benchmark_data_path`: a user's own file should not need the hub.
 
     Raises:
         UsageError: the file or a column is missing, the file cannot be read or has no rows, or a prompt or an answer is
-            empty (its row is named).
+            empty; the message then names its row.
     """
     from sfpo.tasks.benchmarks import benchmark_texts
 

@@ -1,4 +1,4 @@
-"""The maths sets that the field trains on, by name: from the hub, or from local copies in the schemas of the hub."""
+"""Widely used maths training sets by name: from the hub, or from local copies with the hub's columns."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -39,18 +39,18 @@ def load(
     benchmark_data_path: str | None = None,
     eval_problems: int = 512,
 ) -> Task:
-    """A set of `TASKS`, one problem in eight (at most `eval_problems`) held out, graded as mathematics.
+    """A set of `TASKS`, graded as mathematics; one problem in eight is held out, but at most `eval_problems`.
 
     Args:
-        data_path: local copies instead of the hub's: one file for each set in the name, separated by commas.
+        data_path: local copies to read instead of the hub's: one file for each set in the name, separated by commas.
         prompt_template: see `templates`.
-        difficulty: `SCALE:LOW-HIGH` keeps the problems rated within the range, such as `level:3-5` for MATH or
-            `7B:1-15` for Skywork's failures in 16 tries of the model whose name ends in `7B`.
-        clean: leave out repeats, conflicting answers, golds that cannot be graded, and benchmark problems.
-        benchmark_data_path: folder with local copies of the benchmarks to compare with; the hub's otherwise.
+        difficulty: `SCALE:LOW-HIGH` keeps the problems rated within the range. `level:3-5` selects levels of MATH;
+            `7B:1-15` selects Skywork's problems by how often the model whose name ends in `7B` failed in 16 tries.
+        clean: drop repeats, conflicting answers, golds that cannot be graded, and benchmark problems.
+        benchmark_data_path: folder with local copies of the benchmarks to compare with; by default the hub's are used.
 
     Raises:
-        UsageError: a set cannot be had, is of no known schema, or has too few rows.
+        UsageError: a set cannot be loaded, its columns match no known set, or it has too few rows.
     """
     from sfpo.tasks.benchmarks import benchmark_texts
 
@@ -65,12 +65,12 @@ def load(
 
 
 def as_task(name: str, rows: list[Row], prompt_template: str, eval_problems: int, note: str = "") -> Task:
-    """Rows as a task. The problem alone decides which are held out, so no template moves one across.
+    """Turn rows into a task. A problem's text alone decides whether it is held out, so no template changes that.
 
     Prompts are texts, or conversations where a row has more turns than the user's question.
 
     Raises:
-        UsageError: too few rows.
+        UsageError: there are too few rows.
     """
     from sfpo.grading import math_reward
 
@@ -137,10 +137,10 @@ def _within(rows: Iterable[Row], difficulty: str, name: str) -> Iterator[Row]:
         matched = matched or bool(rated)
         if len(rated) > 1:
             raise UsageError(
-                f"--difficulty {difficulty} fits several of {', '.join(sorted(scales))}: name one in full"
+                f"--difficulty {difficulty} matches several of {', '.join(sorted(scales))}: give the full name of one"
             )
         if rated and low <= rated[0] <= high:
             yield row
     if not matched:
-        known = f"it rates {', '.join(sorted(scales))}" if scales else "its problems are not rated"
-        raise UsageError(f"{name} has no difficulty '{parsed['scale']}': {known}")
+        known = f"it has {', '.join(sorted(scales))}" if scales else "its problems are not rated"
+        raise UsageError(f"{name} has no difficulty scale '{parsed['scale']}': {known}")

@@ -1,8 +1,7 @@
-"""The columns that published maths sets have, read as problems and answers.
+"""Problems and answers from the columns of published maths sets.
 
-A set is recognised by its columns: verl's (`prompt` turns and `reward_model`), the cleaned DAPO's (`prompt`, `target`),
-MATH's (`problem`, `solution`), GSM8K's (`question`, `answer` ending in `#### 42`), and plain `problem`/`question` with
-`answer`.
+The columns identify a set: verl's (`prompt` turns and `reward_model`), the cleaned DAPO's (`prompt`, `target`), MATH's
+(`problem`, `solution`), GSM8K's (`question`, `answer` ending in `#### 42`), or plain `problem`/`question` with `answer`.
 """
 
 import json
@@ -27,10 +26,10 @@ _THOUSANDS = re.compile(r"[^\d,()\[\]{}]*\d{1,3}(,\d{3})+(\.\d+)?[^\d,()\[\]{}]*
 
 @dataclass(frozen=True)
 class Row:
-    """`problem` without instructions, `shipped` as the set has it. An answer that is missing is empty.
+    """`problem` comes without instructions, `shipped` is the set's own prompt, and a missing answer is empty.
 
-    `context` is what a conversation says before the problem: a system prompt, earlier turns. `difficulty` holds whatever
-    scale the set rates its problems on: MATH's "level", or Skywork's failures in 16 tries of each model it names.
+    `context` holds the turns of a conversation before the problem, such as a system prompt. `difficulty` holds the set's own
+    ratings of its problems: MATH's "level", or for Skywork the failures in 16 tries of each model that it names.
     """
 
     problem: str
@@ -45,8 +44,8 @@ def read_rows(table: Table) -> Iterator[Row]:
     """The rows of a data set, in order.
 
     Raises:
-        UsageError: the columns are of no known set, one of them is empty throughout, or a row has in it what it cannot
-            have; the row is named.
+        UsageError: the columns match no known set, one of them is empty in every row, or a row holds an invalid value; the
+            message then names the row.
     """
     convert, problem_column, answer_column = _converter(table)
     has_problem = has_answer = False
@@ -66,18 +65,18 @@ def _cell(values: dict[str, Any], number: int, table: str, column: str) -> Cell:
 
 
 def asked(turns: list[Message]) -> tuple[str, tuple[Message, ...]]:
-    """What the last turn asks, and the turns before it."""
+    """The text of the last turn, and the turns before it."""
     return (turns[-1]["content"], tuple(turns[:-1])) if turns else ("", ())
 
 
 def last_boxed(text: str) -> str:
-    """What stands in the last box of a solution, empty without one."""
+    """The content of a solution's last box, or an empty text if it has no box."""
     boxes = list(_BOX.finditer(text))
     if not boxes:
         return ""
     rest = text[boxes[-1].end() :]
     if not rest.startswith("{"):
-        return rest[:1]  # MATH has a few such as \boxed 2
+        return rest[:1]  # MATH has a few without braces, such as \boxed 2
     depth = 0
     for position, character in enumerate(rest):
         escaped = position > 0 and rest[position - 1] == "\\"
@@ -147,7 +146,7 @@ def _verl(row: _Columns) -> Row:
 
 
 def _failures(extra_info: Cell) -> dict[str, float]:
-    """Skywork's `model_difficulty`; other sets keep there whatever they like."""
+    """Skywork's `model_difficulty`; in other sets this column may hold anything."""
     try:
         rated = as_object(extra_info).get("model_difficulty")
     except UsageError:
@@ -158,7 +157,7 @@ def _failures(extra_info: Cell) -> dict[str, float]:
 
 
 def _first_listed(answer: str) -> str:
-    """Skywork writes a JSON list of ways to say the one answer, such as `["1.499"]`."""
+    """The first entry of an answer that is a JSON list of equivalent ones, as in Skywork: `["1.499"]`."""
     if answer.startswith('["'):
         try:
             listed = json.loads(answer)
@@ -169,7 +168,7 @@ def _first_listed(answer: str) -> str:
 
 
 def _final(answer: str) -> str:
-    """GSM8K's answers are solutions that end in `#### 1,234`. Other commas than those of thousands are the answer's."""
+    """The answer at the end of a GSM8K solution, such as `#### 1,234`. Only commas between thousands are removed."""
     _, mark, final = answer.rpartition("####")
     if not mark:
         return answer

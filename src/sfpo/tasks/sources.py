@@ -22,11 +22,11 @@ class HubSet:
 
 
 class NotReachableError(UsageError):
-    """The hub does not give the data set: no connection, or it is not there."""
+    """The hub does not deliver the data set: there is no connection, or the hub does not have it."""
 
 
 def read_hub(source: HubSet, otherwise: str) -> Table:
-    """A data set of the hub; `otherwise` tells the user what to give when it cannot be had.
+    """A data set from the hub; `otherwise` tells the user what to give when it cannot be loaded.
 
     Raises:
         NotReachableError: see the class.
@@ -35,7 +35,7 @@ def read_hub(source: HubSet, otherwise: str) -> Table:
         with _silent("huggingface_hub"):
             data: Dataset = load_dataset(source.repository, source.configuration, split=source.split)
     except (OSError, ValueError) as error:
-        # What `datasets` raises without a connection, for a missing set, and for a missing split.
+        # `datasets` raises these without a connection, for a missing set, and for a missing split.
         reason = str(error).strip().splitlines()[0]
         raise NotReachableError(f"cannot load {source.repository} from the hub ({reason}): {otherwise}") from error
     return Table(source.repository, data.column_names, _rows(data))
@@ -50,7 +50,7 @@ def _rows(data: Dataset) -> Iterator[dict[str, Any]]:
 
 @contextmanager
 def _silent(library: str) -> Iterator[None]:
-    """Without the library's own lines about a failure, which would precede the one that says what to do."""
+    """Silence the library's own lines about a failure, which would precede the line that says what to do."""
     logger = logging.getLogger(library)
     level = logger.level
     logger.setLevel(logging.CRITICAL + 1)
