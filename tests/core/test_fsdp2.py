@@ -51,6 +51,7 @@ def sharded(rank, folder, shape):
 
 
 @pytest.mark.skipif(not dist.is_available(), reason="this torch has no torch.distributed")
+@pytest.mark.distributed
 @pytest.mark.parametrize("shape", [(2,), (2, 1)])
 def test_sharded_equals_whole(tmp_path, shape):
     torch.multiprocessing.spawn(sharded, args=(str(tmp_path), shape), nprocs=2)
