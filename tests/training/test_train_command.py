@@ -279,7 +279,7 @@ def files(tmp_path):
         (["--per_device_train_batch_size", "12"], "multiple of --num_generations"),
         (["--inner_steps", "0"], "inner_steps (K) must be at least 1"),
         (["--alpha", "1.5"], "alpha must be in [0, 1]"),
-        (["--alpha", "much"], "--alpha"),
+        (["--alpha", "much"], "alpha must be a number in [0, 1] or 'auto', got 'much'"),
         (["--num_iterations", "2"], "num_iterations"),
         (["--no_such_flag", "1"], "--no_such_flag"),
         (["--eval_problems", "0"], "--eval_problems"),
