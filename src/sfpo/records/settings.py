@@ -1,4 +1,4 @@
-"""The settings that a run was made with, from what its folder or its comparison's says; needs no torch."""
+"""The settings of a run, read from its own folder or from that of its comparison; needs no torch."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -12,7 +12,7 @@ from sfpo.settings import SlowFastSettings
 
 
 def settings_of_run(configuration: Mapping[str, Any]) -> dict[str, Any]:
-    """What a run's own `config.yaml` says, over the defaults of what it leaves out."""
+    """The settings in a run's own `config.yaml`, and the defaults of those that it omits."""
     of_model = EMBEDDED_RECIPE if configuration.get("model") == EMBEDDED else {}
     return {f.name: f.default for f in fields(SlowFastSettings)} | of_model | dict(configuration)
 
@@ -20,12 +20,12 @@ def settings_of_run(configuration: Mapping[str, Any]) -> dict[str, Any]:
 def settings_of_variant(
     comparison: Mapping[str, Any], variant: Mapping[str, Any], configuration: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The settings of a variant's runs: its own over the comparison's over the defaults.
+    """The settings of a variant's runs: its own override the comparison's, and these override the defaults.
 
     Args:
-        comparison: what `comparison.json` says.
-        variant: its entry in there.
-        configuration: what the file says that the comparison named by `--config`, nothing where it named none.
+        comparison: the content of `comparison.json`.
+        variant: the variant's entry in it.
+        configuration: the content of the comparison's `--config` file, empty if it had none.
     """
     name = variant["method"]
     method = _method(name)

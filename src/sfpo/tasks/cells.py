@@ -1,4 +1,4 @@
-"""What one cell of a table holds: a text, a gold, an object, or the turns of a conversation."""
+"""Read one cell of a table as a text, a gold, an object, or the turns of a conversation."""
 
 import json
 import re
@@ -18,7 +18,7 @@ _LARGEST_PLAIN = 10**15
 
 @dataclass(frozen=True)
 class Cell:
-    """A value and where it stands, to tell the user."""
+    """A value and its place in the table, for messages to the user."""
 
     value: Any
     column: str
@@ -34,7 +34,7 @@ def as_text(cell: Cell) -> str:
     """A scalar as text, empty when it is missing.
 
     Raises:
-        UsageError: it is a list, an object, or not text that UTF-8 can hold.
+        UsageError: it is a list, an object, or text that UTF-8 cannot encode.
     """
     value = cell.value
     if isinstance(value, bytes):
@@ -59,10 +59,10 @@ def as_text(cell: Cell) -> str:
 
 
 def as_gold(cell: Cell) -> str:
-    """An answer as text. A list holds ways to write the one answer: the first stands for them.
+    """An answer as text. A list holds equivalent ways to write one answer; the first is used.
 
     Raises:
-        UsageError: it is an object, or a list of answers that differ.
+        UsageError: it is an object, or a list of different answers.
     """
     if not isinstance(cell.value, (list, tuple)):
         return as_text(cell)
@@ -73,7 +73,7 @@ def as_gold(cell: Cell) -> str:
 
 
 def as_object(cell: Cell) -> dict[str, Any]:
-    """An object, or JSON text of one, with its numbers as text; empty when it is missing.
+    """An object, given as such or as JSON text, with its numbers as text; empty when it is missing.
 
     Raises:
         UsageError: it is neither.
@@ -89,12 +89,12 @@ def as_object(cell: Cell) -> dict[str, Any]:
 
 
 def as_turns(cell: Cell) -> list[Message]:
-    """A prompt as the turns of a conversation that ends with the user's: one for a text, none when it is missing.
+    """A prompt as the turns of a conversation that ends with the user's turn. A text is one turn; a missing prompt, none.
 
-    Turns may come as a list or as JSON text of one, their content as a text or as parts of text.
+    Turns may come as a list or as the JSON text of a list, and their content as a text or as parts of text.
 
     Raises:
-        UsageError: they are not such turns.
+        UsageError: the cell does not hold such turns.
     """
     value = cell.value
     if isinstance(value, str) and _TURNS_AS_TEXT.match(value):
@@ -125,7 +125,7 @@ def _turn(turn: Any, cell: Cell) -> Message:
 
 
 def _content(content: Any, cell: Cell) -> str:
-    """A text, or the parts that chat interfaces send."""
+    """The text of a turn, whose content may be a list of parts as chat interfaces send it."""
     if not isinstance(content, (list, tuple)):
         return as_text(Cell(content, cell.column, cell.row, cell.table))
     texts = []
@@ -138,7 +138,7 @@ def _content(content: Any, cell: Cell) -> str:
 
 
 def _from_json(text: str) -> Any:
-    """The value of JSON text with its numbers as text, or the text where it is not JSON."""
+    """The value of JSON text, with its numbers as text; other text unchanged."""
     try:
         return json.loads(text, parse_int=str, parse_float=str, strict=False)
     except (json.JSONDecodeError, RecursionError):
