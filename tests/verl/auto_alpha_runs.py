@@ -6,7 +6,7 @@ from worker_runs import summary as summary_of
 
 IDLE_ROWS = 3
 """Rows of the first rank without an advantage; each further rank has one more."""
-BUDGETS = {"wide": 2.0, "narrow": 1e-6}
+BUDGETS = {"wide": 20.0, "narrow": 1e-6}
 
 
 def with_idle_rows(batch, idle):
