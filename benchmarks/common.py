@@ -14,10 +14,8 @@ import platform
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -28,6 +26,7 @@ from rich.table import Table
 
 from sfpo.model import cpu
 from sfpo.model.embedded import EMBEDDED
+from sfpo.records.provenance import PROVENANCE, Entry, provenance
 
 ROOT = Path(__file__).resolve().parents[1]
 CONSOLE = Console(highlight=False, soft_wrap=True)
@@ -42,7 +41,6 @@ _ENVIRONMENT = {
 }
 _THREADS = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": cpu.SPINS}
 """As `sfpo train` sets them."""
-_VERSIONED = ("torch", "transformers", "trl", "accelerate", "numpy")
 
 
 def parser(description: str | None, rounds: int) -> argparse.ArgumentParser:
@@ -122,31 +120,27 @@ def in_bf16(model: str) -> bool:
     return model != EMBEDDED and bf16_is_faster()
 
 
+def made_by() -> dict[str, list[Entry]]:
+    """What makes a record, under the key that records of `sfpo` have it; changes of the benchmarks count too."""
+    # Imported for the accelerator's name: the parent may have had no need of torch so far.
+    import torch  # noqa: F401
+
+    return {PROVENANCE: [provenance(ROOT / "benchmarks")]}
+
+
 def machine() -> dict[str, Any]:
-    """What a reader needs to know to compare the numbers with their own."""
-    cpu = platform.processor()
+    """What else a reader needs to know to compare the seconds with their own."""
     cpu_info = Path("/proc/cpuinfo")
     flags: set[str] = set()
     if cpu_info.exists():
         for line in cpu_info.read_text().splitlines():
             name, _, value = line.partition(":")
-            if name.strip() == "model name":
-                cpu = value.strip()
-            elif name.strip() == "flags":
+            if name.strip() == "flags":
                 flags = set(value.split())
-    versions = {"python": platform.python_version()} | {name: version(name) for name in _VERSIONED}
-    try:
-        versions["sfpo"] = version("sfpo")
-    except PackageNotFoundError:
-        versions["sfpo"] = "source"
     return {
-        "cpu": cpu,
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "matrix_instructions": sorted(flags & {"avx2", "avx512f", "avx512_bf16", "amx_bf16"}),
-        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "load_average_at_start": os.getloadavg()[0],
         "system": f"{platform.system()} {platform.machine()}",
-        "versions": versions,
     }
 
 
@@ -204,7 +198,7 @@ def save(name: str, quick: bool, settings: dict[str, Any], goals: Sequence[Goal]
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {
         "benchmark": name,
-        "date": time.strftime("%Y-%m-%d"),
+        **made_by(),
         "settings": settings,
         "machine": machine(),
         "goals": [goal.as_json() for goal in goals],

@@ -24,6 +24,7 @@ from rich.table import Table
 
 from sfpo import EntropyGate
 from sfpo.records.comparison import STEPS
+from sfpo.records.provenance import PROVENANCE, provenance
 
 WINDOWS = (10, 20, 30, 50)
 THRESHOLDS = (1.0, 1.5, 2.0, 3.0)
@@ -67,7 +68,8 @@ def main() -> None:
         ]
         table.add_row(str(window), f"{threshold:g}", sides, *cells)
     Console(width=200).print(table)
-    TARGET.write_text(json.dumps(rows, indent=1) + "\n")
+    content = {PROVENANCE: [provenance(Path(__file__).resolve().parent)], "closings": rows}
+    TARGET.write_text(json.dumps(content, indent=1) + "\n")
 
 
 def noise() -> list[list[float]]:

@@ -11,8 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
-import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +19,7 @@ from typing import Any
 from math_verify import parse, verify
 
 from sfpo.grading import grade_all
+from sfpo.records.provenance import PROVENANCE, provenance
 
 Pair = tuple[str, str]
 
@@ -60,8 +59,8 @@ def main() -> None:
             print(f"{collection:<16}{name:<14}{len(rows):>8}{seconds:>9.2f}{len(rows) / seconds:>12.1f}{right:>9.2%}")
     target = Path(__file__).resolve().parents[1] / "results" / "grading" / "benchmark.json"
     target.parent.mkdir(parents=True, exist_ok=True)
-    machine = {"cpus": os.cpu_count(), "python": platform.python_version()}
-    target.write_text(json.dumps({"machine": machine, "results": results}, indent=2) + "\n")
+    content = {PROVENANCE: [provenance(Path(__file__).resolve().parent)], "results": results}
+    target.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

@@ -110,7 +110,7 @@ def closings(settings: list[str]) -> str:
     """One row a setting, one column a set of runs: the step of the first closing, median over seeds."""
     steps: dict[str, int] = {}
     first: dict[tuple[str, str], str] = {}
-    for row in json.loads(TARGET.read_text()):
+    for row in json.loads(TARGET.read_text())["closings"]:
         setting = f"{row['window']}/{row['threshold']:g}/{row['sides']}"
         steps[row["runs"]] = row["steps"]
         # A window that the run cannot fill says nothing.

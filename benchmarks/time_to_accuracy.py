@@ -29,7 +29,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from common import CONSOLE, EMBEDDED, ROOT, Goal, Requests, Worker, folder, machine, parser, print_goals, save
+from common import CONSOLE, EMBEDDED, ROOT, Goal, Requests, Worker, folder, machine, made_by, parser, print_goals, save
 from rich.table import Table
 
 from sfpo.model.embedded.recipe import EMBEDDED_RECIPE
@@ -128,6 +128,7 @@ def keep(path: Path, facts: dict[str, Any], batches: list[dict[str, Any]]) -> No
             accuracy.append(batch["accuracy"])
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {
+        **made_by(),
         "machine": machine(),
         "worker": facts,
         "steps": steps,

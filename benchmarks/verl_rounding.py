@@ -39,6 +39,7 @@ from worker_runs import (  # noqa: E402
 )
 
 from sfpo.model.embedded import MODEL_PATH  # noqa: E402
+from sfpo.records.provenance import PROVENANCE, provenance  # noqa: E402
 from sfpo.verl.worker import SlowFastTrainingWorker  # noqa: E402
 
 SEEDS = range(6)
@@ -62,7 +63,8 @@ def main() -> None:
         torch.distributed.destroy_process_group()
     path = ROOT / "results" / "verl" / "rounding.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(cells, indent=1) + "\n")
+    content = {PROVENANCE: [provenance(Path(__file__).resolve().parent)], "cells": cells}
+    path.write_text(json.dumps(content, indent=1) + "\n")
     for dtype, packed, written in product(("fp32", "bf16"), (False, True), WRITTEN):
         found = [c for c in cells if (c["dtype"], c["packed"], c["written"]) == (dtype, packed, written)]
         apart = " ".join(f"{cell['final_difference']:.1e}" for cell in found)

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-import yaml
-
 from sfpo.errors import UsageError
 
 
@@ -79,6 +77,8 @@ def read_config(path: str) -> dict[str, Any]:
     Raises:
         UsageError: there is no such file, or it is not YAML of options and values.
     """
+    import yaml  # not needed by a command without configurations, nor there on a machine with torch alone
+
     try:
         config = yaml.safe_load(Path(path).read_text())
     except OSError as error:

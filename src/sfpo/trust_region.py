@@ -52,7 +52,7 @@ class TrustRegion:
     """
 
     kl_budget: float = 0.03
-    alpha_max: float = 8.0
+    alpha_max: float = 16.0
     mini_batches: int = 1
 
     def __post_init__(self) -> None:

@@ -83,3 +83,13 @@ def test_a_misspelt_method_is_refused_before_torch_is_imported(arguments):
     done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=True)
     assert done.stdout == "2 False\n"
     assert "unknown method 'ppo'" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["--help", "grade --gold 1 --response 1"])
+def test_commands_that_need_torch_alone_import_nothing_else(command):
+    # What a machine without the trl extra lacks, or what takes seconds.
+    script = (
+        "import sys; from sfpo.cli import main; main(sys.argv[1:]); print({'torch', 'yaml', 'rich'} & {*sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", script, *command.split()], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "set()"

@@ -139,18 +139,20 @@ def test_wall_clock_is_the_rollout_reduction_over_the_step_ratio():
 
 
 def test_a_comparison_gives_the_rollout_reduction_of_each_k(tmp_path):
-    def variant(method, value, **settings):
-        return {"method": method, "settings": settings, "rollout_reduction": {"value": value}}
-
-    variants = {
-        "grpo": variant("grpo", 1.0),
-        "a": variant("sfpo", 2.0, inner_steps=1),
-        "b": variant("sfpo", 2.5, inner_steps=1, alpha=0.4),
-        "c": variant("sfpo", 3.0),
-        "d": variant("sfpo", None, inner_steps=7),
-    }
-    (tmp_path / "summary.json").write_text(json.dumps({"variants": variants}))
-    assert reduction.read_reductions([str(tmp_path)]) == {1: 2.5, 3: 3.0}
+    variants = [
+        ("grpo", "grpo", {}, 1.0),
+        ("a", "sfpo", {"inner_steps": "1"}, 2.0),
+        ("b", "sfpo", {"inner_steps": "1", "alpha": "0.4"}, 2.5),
+        ("c", "sfpo", {}, 3.0),
+        ("d", "sfpo", {"inner_steps": "7"}, None),
+    ]
+    of_all = {"model": "embedded", "task": "arithmetic"}
+    of_all["variants"] = [{"name": name, "method": m, "settings": s} for name, m, s, _ in variants]
+    summary = {"variants": {name: {"rollout_reduction": {"value": value}} for name, _, _, value in variants}}
+    (tmp_path / "summary.json").write_text(json.dumps(summary))
+    for train, of_c in (([], 3), (["--inner_steps", "5"], 5)):
+        (tmp_path / "comparison.json").write_text(json.dumps(of_all | {"train": train}))
+        assert reduction.read_reductions([str(tmp_path)]) == {1: 2.5, of_c: 3.0}
     with pytest.raises(UsageError, match="K=REDUCTION"):
         reduction.read_reductions(["three"])
 

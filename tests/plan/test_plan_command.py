@@ -68,6 +68,12 @@ def test_a_recipe_with_a_word_for_a_number_is_refused(capsys, tmp_path):
     assert (code, err) == (2, "sfpo plan: inner_steps should be a number, got 'three'\n")
 
 
+def test_the_reductions_that_a_comparison_measured_are_put_on_the_clock(capsys):
+    made = as_json(capsys, "--from", DEMO / "sfpo", "--rollout_reduction", ROOT / "results" / "embedded-inner-steps")
+    assert {row["inner_steps"] for row in made["wall_clock"]} <= {1, 5, 7, 11}
+    assert len(made["wall_clock"]) > 1
+
+
 def test_what_does_not_fit_is_said(capsys):
     _, out, _ = plan(capsys, "--model", "Qwen/Qwen2.5-Math-7B", "--hardware", "rtx4090-24gb")
     assert "Does not fit" in out

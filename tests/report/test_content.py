@@ -166,6 +166,32 @@ def test_settings_and_values_of_the_wrong_kind_do_no_harm(tmp_path):
     assert "[1]" in render(content(folder))
 
 
+def test_the_setup_says_what_made_a_run_or_a_comparison(tmp_path):
+    first = {
+        "commit": "abc+dirty",
+        "versions": {"python": "3.12", "sfpo": "0.1.0", "torch": "2.14.0+cpu"},
+        "machine": {"processor": "AMD EPYC", "cores": 2, "memory_gib": 23.5, "accelerator": "2 x NVIDIA H100"},
+    }
+    said = {
+        ("commit", "abc+dirty"),
+        ("processor", "AMD EPYC, 2 cores, 23.5 GiB"),
+        ("accelerator", "2 x NVIDIA H100"),
+        ("continued with other code, versions or machine", "1×"),
+    }
+    run, comparison = write_run(tmp_path / "run"), write_comparison(tmp_path / "c")
+    assert dict(content(run).setup.versions)["torch"] == "2.13.0+cpu"  # from before records had entries
+    assert dict(content(comparison).setup.versions)["torch"] == "2.13.0+cpu"
+    for path in (run / "run.json", comparison / "comparison.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"provenance": [first, {"commit": "def"}]}))
+        setup = content(path.parent).setup
+        assert said <= set(setup.facts)
+        assert setup.versions == list(first["versions"].items())
+        assert setup.commands[0][1] == "pip install 'sfpo[trl]==0.1.0' torch==2.14.0"
+        for broken in ([{}], "x", [1], [{"machine": 2, "versions": []}], {"a": 1}):
+            path.write_text(json.dumps(json.loads(path.read_text()) | {"provenance": broken}))
+            assert content(path.parent).setup.versions == []
+
+
 def test_values_that_are_no_numbers_leave_gaps():
     rows = [{"a": 1}, {"a": float("nan")}, {}, {"a": "x"}, {"a": float("inf")}]
     assert column(rows, "a") == [1.0, None, None, None, None]

@@ -9,7 +9,7 @@ from shared_data import FOLDER, needs_data
 from sfpo.errors import UsageError
 from sfpo.tasks import benchmarks
 from sfpo.tasks.benchmarks import KNOWN, SIX, benchmark_texts, load_benchmark, names_of
-from sfpo.tasks.cleaning import normalised
+from sfpo.tasks.problem_text import normalised
 
 SIZES = {
     "math500": 500, "aime24": 30, "aime25": 30, "amc": 83, "minerva": 272, "olympiadbench": 675, "amc23": 40,

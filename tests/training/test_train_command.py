@@ -59,7 +59,9 @@ def test_a_run_leaves_a_model_records_and_a_summary(trained):
     assert len(completions) == 3 * 16
     assert {"step", "prompt", "completion", "answer", "reward"} <= completions[0].keys()
     assert {row["reward"] for row in completions} <= {0.0, 1.0}
-    assert json.loads((folder / "run.json").read_text())["versions"]["trl"]
+    (made_by,) = json.loads((folder / "run.json").read_text())["provenance"]
+    assert made_by["versions"]["trl"]
+    assert made_by["machine"]["cores"] >= 1
 
 
 def test_the_written_configuration_repeats_the_run(trained, tmp_path, capsys):
@@ -95,9 +97,11 @@ def test_an_older_run_is_never_overwritten(trained, capsys):
     assert (folder / "metrics.jsonl").read_text() == before
 
 
-def test_an_interrupted_run_continues_as_if_it_had_not_been(trained, tmp_path, capsys):
+def test_an_interrupted_run_continues_as_if_it_had_not_been(trained, tmp_path, capsys, monkeypatch):
     import shutil
 
+    later = {"commit": "another"}
+    monkeypatch.setattr("sfpo.training.records.provenance", lambda: later)
     folder, _ = trained
     interrupted = tmp_path / "interrupted"
     shutil.copytree(folder, interrupted)
@@ -114,6 +118,8 @@ def test_an_interrupted_run_continues_as_if_it_had_not_been(trained, tmp_path, c
         if name == "metrics.jsonl":
             whole, continued = ([r for r in many if r["kind"] != "summary"] for many in (whole, continued))
         assert continued == whole
+    before, after = (json.loads((f / "run.json").read_text())["provenance"] for f in (folder, interrupted))
+    assert after == [*before, later]
 
 
 def test_evaluating_more_often_does_not_change_the_training(trained, tmp_path, capsys):

@@ -128,7 +128,8 @@ def _measured(settings: Settings, lines: list[Settings], previous: Settings) -> 
         compact=settings.get("compact_passes", True) and devices == 1,
         scores_first=mini_batches > 1,
     )
-    passes = row["sfpo/optimizer_steps_per_rollout_batch"] / mini_batches
+    # A trust region makes passes without a step of their own, which older runs did not have.
+    passes = row.get("sfpo/passes", row["sfpo/optimizer_steps_per_rollout_batch"] / mini_batches)
     # A line has the mean over the optimizer steps since the one before; a step here is one batch of rollouts.
     starts = [previous["step"], *(line["step"] for line in lines)]
     rollout_seconds, update_seconds = (

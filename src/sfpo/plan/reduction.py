@@ -5,7 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sfpo.errors import UsageError
+from sfpo.options import config_of
 from sfpo.plan.seconds import StepSeconds
+from sfpo.records.settings import settings_of_variant
+from sfpo.records.summary import SPECIFICATION, SUMMARY
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,8 @@ def read_reductions(given: list[str]) -> dict[int, float]:
     """
     found: dict[int, float] = {}
     for text in given:
-        if (Path(text) / "summary.json").is_file():
-            found |= _of_comparison(Path(text) / "summary.json")
+        if (Path(text) / SUMMARY).is_file() and (Path(text) / SPECIFICATION).is_file():
+            found |= _of_comparison(Path(text))
             continue
         k, _, value = text.partition("=")
         try:
@@ -51,15 +54,18 @@ def read_reductions(given: list[str]) -> dict[int, float]:
     return found
 
 
-def _of_comparison(path: Path) -> dict[int, float]:
+def _of_comparison(folder: Path) -> dict[int, float]:
     """The best rollout reduction of each K among the comparison's variants of SFPO."""
+    comparison, summary = (json.loads((folder / name).read_text()) for name in (SPECIFICATION, SUMMARY))
+    configuration = config_of(comparison["train"])
     best: dict[int, float] = {}
-    for variant in json.loads(path.read_text())["variants"].values():
-        # A variant that did not reach the target within its run has no reduction.
-        value = variant.get("rollout_reduction", {}).get("value")
+    for variant in comparison["variants"]:
+        # A variant that did not reach the target within its run has no reduction, nor has one that did not run.
+        figures = summary["variants"].get(variant["name"], {})
+        value = figures.get("rollout_reduction", {}).get("value")
         if variant["method"] == "sfpo" and value is not None:
-            k = variant["settings"].get("inner_steps", 3)
+            k = settings_of_variant(comparison, variant, configuration)["inner_steps"]
             best[k] = max(value, best.get(k, 0.0))
     if not best:
-        raise UsageError(f"{path} holds no variant of sfpo with a rollout reduction: run sfpo compare to its end")
+        raise UsageError(f"{folder} holds no variant of sfpo with a rollout reduction: run sfpo compare to its end")
     return best

@@ -8,6 +8,7 @@ from sfpo.report.colors import DASHES, NEUTRAL, Color, color_of, shades
 from sfpo.report.figure import Axis, Bars, Curves, Estimate, Figure, Intervals, Level, Series, Stack, Values
 from sfpo.report.folder import Comparison, Run, Variant, column
 from sfpo.report.gate import has_gate
+from sfpo.report.region import has_region
 from sfpo.report.run_figures import ACCURACY, NATS, NORM, REWARD, ROLLOUTS, SECONDS, STEP, TOKENS, passes_of
 from sfpo.report.thinning import thinned
 
@@ -69,10 +70,11 @@ class ComparisonFigures:
         return [*figures, *self._over_steps("grad_norm", "Gradient norm", NORM, "grad_norm"), *self._time()]
 
     def gate(self) -> list[Figure]:
-        """Entropy of all variants and α of those with a gate."""
+        """Entropy of all variants, α of those in which it varies, and the KL that a budget led to."""
         return [
             *self._over_steps("entropy", "Entropy", NATS, "sfpo/entropy"),
-            *self._over_steps("alpha", "α", Axis("α, mean over seeds"), "sfpo/alpha", _any_has_gate),
+            *self._over_steps("alpha", "α", Axis("α, mean over seeds"), "sfpo/alpha", _alpha_varies),
+            *self._over_steps("kl_reached", "KL before the slow pass", NATS, "sfpo/kl_reached"),
         ]
 
     def passes(self) -> list[Figure]:
@@ -201,8 +203,8 @@ def _looks(variants: list[Variant]) -> dict[str, tuple[Color, tuple[int, ...]]]:
     return looks
 
 
-def _any_has_gate(variant: Variant) -> bool:
-    return any(has_gate(run) for run in variant.runs.values())
+def _alpha_varies(variant: Variant) -> bool:
+    return any(has_gate(run) or has_region(run) for run in variant.runs.values())
 
 
 def _pass_values(runs: list[Run], index: int, key: str) -> list[float]:

@@ -9,8 +9,11 @@ from typing import Any
 import yaml
 
 from sfpo.errors import UsageError
+from sfpo.options import config_of
 from sfpo.records.comparison import EVALUATIONS, STEPS, read_evaluations, read_steps, run_folder
+from sfpo.records.provenance import PROVENANCE
 from sfpo.records.run import COMPLETIONS, CONFIG, METRICS, RUN, Row, read_rows, spent
+from sfpo.records.settings import settings_of_run, settings_of_variant
 from sfpo.records.summary import SPECIFICATION, SUMMARY
 
 
@@ -27,7 +30,7 @@ class Run:
     configuration: str = ""
     """The text of `config.yaml`, empty where there is none."""
     settings: dict[str, Any] = field(default_factory=dict)
-    """What that text says."""
+    """What that text says over the defaults; of a comparison's run that left no such text, what the comparison says."""
     facts: dict[str, Any] = field(default_factory=dict)
     """`run.json`."""
     notes: list[str] = field(default_factory=list)
@@ -61,6 +64,8 @@ class Comparison:
     variants: list[Variant]
     held_out_problems: int
     notes: list[str]
+    provenance: Any
+    """What made it, as far as it is known."""
 
     @property
     def varied(self) -> dict[str, list[str]]:
@@ -116,7 +121,7 @@ def read_run(folder: Path, name: str) -> Run:
         kinds["benchmark"],
         completions,
         configuration,
-        settings,
+        settings_of_run(settings),
         facts,
         notes,
     )
@@ -152,7 +157,8 @@ def _read_comparison(folder: Path) -> Comparison:
                     runs[seed] = read_run(path, label)
                 elif (name, seed) in recorded:
                     steps, evaluations = recorded[name, seed]
-                    runs[seed] = Run(label, variant["method"], steps, evaluations)
+                    settings = settings_of_variant(specification, variant, _common_file(specification, notes))
+                    runs[seed] = Run(label, variant["method"], steps, evaluations, settings=settings)
             variants.append(Variant(name, variant["method"], variant["settings"], runs, figures))
             notes += [f"{name}, seed {one['seed']} failed: {one['error']}" for one in figures.get("failed", [])]
         methods = list(dict.fromkeys(variant.method for variant in variants))
@@ -168,11 +174,22 @@ def _read_comparison(folder: Path) -> Comparison:
             variants,
             int(summary.get("held_out_problems", 0)),
             notes,
+            specification.get(PROVENANCE),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(
             f"{folder / SPECIFICATION} is not what sfpo compare writes ({type(error).__name__}: {error})"
         ) from error
+
+
+def _common_file(specification: dict[str, Any], notes: list[str]) -> dict[str, Any]:
+    """The configuration that a comparison gave to all its runs."""
+    try:
+        return config_of(specification["train"])
+    except UsageError as error:
+        if (note := f"{error}: settings that it made are taken to be the defaults.") not in notes:
+            notes.append(note)
+        return {}
 
 
 def _recorded_runs(folder: Path) -> dict[tuple[str, int], tuple[list[Row], list[Row]]]:

@@ -1,6 +1,11 @@
-"""What the entropy gate of a run did, from its records."""
+"""What decided α in a run, the entropy gate above all, from its records."""
 
+from dataclasses import dataclass
+
+from sfpo.report import region
 from sfpo.report.folder import Run, column
+from sfpo.report.region import has_region
+from sfpo.settings import SlowFastSettings
 
 
 def has_gate(run: Run) -> bool:
@@ -8,17 +13,37 @@ def has_gate(run: Run) -> bool:
     return any("sfpo/gate_closed" in row or "sfpo/z" in row for row in run.steps)
 
 
-def threshold(run: Run) -> tuple[float, bool]:
-    """τ, and whether the gate acts on both sides."""
-    tau = column([run.settings], "entropy_threshold")[0]
-    return 1.0 if tau is None else tau, run.settings.get("gate_sides", "two") == "two"
+@dataclass(frozen=True)
+class Band:
+    """Where the gate lets the entropy be: τ standard deviations of the last `window` steps' around their mean."""
+
+    tau: float
+    is_two_sided: bool
+    window: int
+
+    @property
+    def text(self) -> str:
+        """As an interval of Z."""
+        return f"the band of ±{self.tau:g}" if self.is_two_sided else f"what τ = {self.tau:g} allows"
+
+
+def band(run: Run) -> Band:
+    """The band of a run's gate; a setting that is no number counts as not made."""
+    (tau,), (window,) = (column([run.settings], name) for name in ("entropy_threshold", "entropy_window"))
+    return Band(
+        SlowFastSettings.entropy_threshold if tau is None else tau,
+        run.settings["gate_sides"] == "two",
+        SlowFastSettings.entropy_window if window is None else int(window),
+    )
 
 
 def closed_steps(run: Run) -> list[int]:
     """Steps whose α the gate set to 0."""
     if not has_gate(run):
         return []
-    return [row["step"] for row, alpha in zip(run.steps, column(run.steps, "sfpo/alpha"), strict=True) if alpha == 0.0]
+    steps = zip(run.steps, column(run.steps, "sfpo/alpha"), column(run.steps, "sfpo/active_share"), strict=True)
+    # With a KL budget α is also 0 where no completion has an advantage.
+    return [row["step"] for row, alpha, share in steps if alpha == 0.0 and share != 0.0]
 
 
 def closed_ranges(run: Run) -> list[tuple[float, float]]:
@@ -41,17 +66,23 @@ def what_happened(run: Run) -> str:
     if not alphas:
         return "This run recorded no α."
     count, opened = len(run.steps), max(alphas)
+    if has_region(run):
+        return " ".join(
+            [
+                *([f"The entropy gate closed in {len(closed_steps(run)):,} steps."] if has_gate(run) else []),
+                region.what_happened(run),
+            ]
+        )
     if not has_gate(run):
         if opened == 0.0:
             return "Plain GRPO: α is 0 by configuration in every step, and there is no gate."
         return f"No gate acted: α was {opened:g} in all {count:,} steps."
     closed = closed_steps(run)
-    tau, two_sided = threshold(run)
+    allowed = band(run)
     if not closed:
         if not any("sfpo/z" in row for row in run.steps):
-            return f"The gate's window was never full in {count:,} steps: α stayed {opened:g}."
-        band = f"the band of ±{tau:g}" if two_sided else f"what τ = {tau:g} allows"
-        return f"The gate stayed open: Z never left {band}, and α was {opened:g} in all {count:,} steps."
+            return f"The gate's window of {allowed.window} was never full in {count:,} steps: α stayed {opened:g}."
+        return f"The gate stayed open: Z never left {allowed.text}, and α was {opened:g} in all {count:,} steps."
     first = next(row for row in run.steps if row["step"] == closed[0])
     z = column([first], "sfpo/z")[0]
     at = f"at step {closed[0]:,}" + ("" if z is None else f", where Z was {z:.2f}".replace("-", "−"))

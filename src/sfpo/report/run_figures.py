@@ -7,7 +7,8 @@ from sfpo.records.run import Row
 from sfpo.report.colors import DASHES, NEUTRAL, color_of, shades
 from sfpo.report.figure import Axis, Curves, Figure, Level, Series, Values
 from sfpo.report.folder import Run, column
-from sfpo.report.gate import closed_ranges, has_gate, threshold
+from sfpo.report.gate import band, closed_ranges, has_gate
+from sfpo.report.region import has_region
 from sfpo.report.thinning import thinned
 
 STEP = Axis("step", "integer")
@@ -123,7 +124,8 @@ def gate(run: Run, most: int) -> list[Figure]:
     steps, color = column(rows, "step"), color_of(run.method)
     shaded = closed_ranges(run)
     label = "α = 0: plain GRPO"
-    tau, two_sided = threshold(run)
+    allowed = band(run)
+    tau, two_sided = allowed.tau, allowed.is_two_sided
     mean, std = column(rows, "sfpo/entropy_mean"), column(rows, "sfpo/entropy_std")
     low, high = (
         [None if m is None or s is None else m + sign * tau * s for m, s in zip(mean, std, strict=True)]
@@ -135,7 +137,9 @@ def gate(run: Run, most: int) -> list[Figure]:
         # One-sided: the gate does not act below the mean.
         lower = low if two_sided else mean
         entropy.append(Series("the gate's band", steps, mean, NEUTRAL, lower, high, dash=(4, 3)))
-        caption += f" Band: the window's mean {'±' if two_sided else '+'} {tau:g} standard deviations."
+        caption += (
+            f" Band: mean of the last {allowed.window} steps {'±' if two_sided else '+'} {tau:g} standard deviations."
+        )
     levels = [Level(tau, f"τ = {tau:g}"), *([Level(-tau, f"−{tau:g}")] if two_sided else [])]
     z = [Series("Z", steps, column(rows, "sfpo/z"), color)]
     alpha = [Series("α", steps, column(rows, "sfpo/alpha"), color, style="step")]
@@ -144,8 +148,21 @@ def gate(run: Run, most: int) -> list[Figure]:
     if has_gate(run):
         caption = f"The gate closes where {'|Z|' if two_sided else 'Z'} reaches τ."
         figures.append(Curves("z", "Z", caption, STEP, z_axis, z, levels, shaded, label))
-        caption = "0 makes the step plain GRPO."
+    if has_gate(run) or has_region(run):
+        caption = "0 makes the step plain GRPO." + (
+            " Above 1 the trajectory is extrapolated." if has_region(run) else ""
+        )
         figures.append(Curves("alpha", "α", caption, STEP, Axis("α"), alpha, [], shaded, label))
+    if has_region(run):
+        kl = [
+            Series("reached before the slow pass", steps, column(rows, "sfpo/kl_reached"), color),
+            Series(
+                "predicted at the trajectory's end", steps, column(rows, "sfpo/kl_predicted"), NEUTRAL, dash=(1, 3)
+            ),
+            Series("budget", steps, column(rows, "sfpo/kl_budget"), NEUTRAL, style="step", dash=(4, 3)),
+        ]
+        caption = "KL to the policy that sampled, over the completions that have an advantage. The budget shrinks with their share."
+        figures.append(Curves("kl_budget", "KL and its budget", caption, STEP, NATS, kl, [], shaded, label))
     return _with_data(figures)
 
 
@@ -186,7 +203,8 @@ def moves_in_pass_0(run: Run) -> bool:
 
 def is_slow(run: Run, index: int) -> bool:
     """Whether a pass is the slow correction."""
-    return run.method == "sfpo" and run.settings.get("inner_steps") == index
+    # Where a KL budget ends trajectories, it is now one pass, now another.
+    return run.method == "sfpo" and run.settings.get("inner_steps") == index and not has_region(run)
 
 
 def _line(name: str, title: str, caption: str, axis: Axis, rows: list[Row], key: str, run: Run) -> Curves:

@@ -5,9 +5,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sfpo.errors import UsageError
-from sfpo.tasks.cleaning import BenchmarkTexts, normalised
+from sfpo.tasks.cleaning import BenchmarkTexts
+from sfpo.tasks.problem_text import normalised
+from sfpo.tasks.readers import READERS, read_file
 from sfpo.tasks.schemas import Row, read_rows
-from sfpo.tasks.sources import LOADERS, HubSet, NotReachableError, read_file, read_hub
+from sfpo.tasks.sources import HubSet, NotReachableError, read_hub
 
 
 @dataclass(frozen=True)
@@ -84,22 +86,22 @@ def load_benchmark(name: str, data_path: str | None = None, option: str = "data_
         UsageError: it cannot be had, its columns are of no known kind, or a problem or an answer is missing.
     """
     if name not in KNOWN:
-        return Benchmark(label_of(name), _problems(name, read_rows(read_file(name, "benchmarks"), name)))
+        return Benchmark(label_of(name), _problems(name, read_rows(read_file(name, "benchmarks"))))
     known = KNOWN[name]
     if data_path is None:
         local = f"give a folder that holds {known.file}.jsonl with --{option}"
-        data, source = read_hub(known.hub, local), known.hub.repository
+        table = read_hub(known.hub, local)
     else:
         path = local_copy(name, data_path)
         if path is None:
             raise UsageError(f"{data_path} holds no {known.file}.jsonl: give a folder that does with --{option}")
-        data, source = read_file(path, option), str(path)
-    return Benchmark(name, _problems(name, read_rows(data, source)), known.size)
+        table = read_file(path, option)
+    return Benchmark(name, _problems(name, read_rows(table)), known.size)
 
 
 def local_copy(name: str, folder: str) -> Path | None:
     """The file of a known benchmark in a folder, whatever its format."""
-    paths = [Path(folder) / f"{KNOWN[name].file}{suffix}" for suffix in LOADERS]
+    paths = [Path(folder) / f"{KNOWN[name].file}{suffix}" for suffix in READERS]
     return next((path for path in paths if path.is_file()), None)
 
 
@@ -137,7 +139,8 @@ def _problems(name: str, rows: Iterable[Row]) -> list[Problem]:
         for kind, value in (("problem", row.problem), ("answer", row.answer)):
             if not value:
                 raise UsageError(f"row {number} of {name} has no {kind}: fill it in or remove the row")
-        problems.append(Problem(row.id or f"{label}-{number}", row.problem, row.answer))
+        text = "\n".join([*(turn["content"] for turn in row.context), row.problem])
+        problems.append(Problem(row.id or f"{label}-{number}", text, row.answer))
     if len({problem.id for problem in problems}) < len(problems):
         # Ids of a contest may start anew with each paper; the row is always unique.
         problems = [replace(problem, id=f"{label}-{number}") for number, problem in enumerate(problems, start=1)]
@@ -145,4 +148,4 @@ def _problems(name: str, rows: Iterable[Row]) -> list[Problem]:
 
 
 def _is_path(name: str) -> bool:
-    return "/" in name or Path(name).suffix in LOADERS
+    return "/" in name or Path(name).suffix in READERS

@@ -2,13 +2,16 @@
 
 import re
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from datasets import Dataset
 
 from sfpo.errors import UsageError
 from sfpo.tasks import cleaning
+from sfpo.tasks.cells import Message
+from sfpo.tasks.readers import read_file
 from sfpo.tasks.schemas import Row, read_rows
-from sfpo.tasks.sources import HubSet, read_file, read_hub
+from sfpo.tasks.sources import HubSet, read_hub
 from sfpo.tasks.task import Task, is_held_out
 from sfpo.tasks.templates import as_prompt, check_template
 
@@ -64,20 +67,26 @@ def load(
 def as_task(name: str, rows: list[Row], prompt_template: str, eval_problems: int, note: str = "") -> Task:
     """Rows as a task. The problem alone decides which are held out, so no template moves one across.
 
+    Prompts are texts, or conversations where a row has more turns than the user's question.
+
     Raises:
         UsageError: too few rows.
     """
     from sfpo.grading import math_reward
 
-    held_out = [row for row in rows if is_held_out(row.problem)][:eval_problems]
-    train = [row for row in rows if not is_held_out(row.problem)]
+    halves: tuple[list[Row], list[Row]] = ([], [])
+    for row in rows:
+        halves[is_held_out(_of_the_problem(row))].append(row)
+    train, held_out = halves[0], halves[1][:eval_problems]
     if not train or not held_out:
-        raise UsageError(f"{name} has only {len(rows)} rows: too few to train on some and hold out others")
+        kept = f" ({note})" if note else ""
+        raise UsageError(f"{name} has only {len(rows)} rows: too few to train on some and hold out others{kept}")
+    has_turns = any(row.context for row in rows)
 
     def dataset(part: list[Row]) -> Dataset:
         return Dataset.from_dict(
             {
-                "prompt": [as_prompt(row.problem, prompt_template, row.shipped) for row in part],
+                "prompt": [_prompt(row, prompt_template, has_turns) for row in part],
                 "answer": [row.answer for row in part],
             }
         )
@@ -85,19 +94,32 @@ def as_task(name: str, rows: list[Row], prompt_template: str, eval_problems: int
     return Task(name=name, train=dataset(train), held_out=dataset(held_out), reward=math_reward, note=note)
 
 
+def _of_the_problem(row: Row) -> str:
+    """What one problem has in common however its system prompt words the task."""
+    return "\n".join(
+        [*(turn["content"] for turn in row.context if turn["role"] in ("user", "assistant")), row.problem]
+    )
+
+
+def _prompt(row: Row, prompt_template: str, has_turns: bool) -> str | list[Message]:
+    """The instruction goes with the last turn. A column holds either texts or conversations."""
+    text = as_prompt(row.problem, prompt_template, row.shipped)
+    return [*row.context, {"role": "user", "content": text}] if has_turns else text
+
+
 def _read(name: str, data_path: str | None) -> Iterator[Row]:
     sets = TASKS[name]
     if data_path is None:
         for part in sets:
             local = f"give a local copy with --data_path {','.join(f'{part}.parquet' for part in sets)}"
-            yield from read_rows(read_hub(SETS[part], local), SETS[part].repository)
+            yield from read_rows(read_hub(SETS[part], local))
         return
-    paths = data_path.split(",")
+    paths = [data_path] if len(sets) == 1 and Path(data_path).is_file() else data_path.split(",")
     if len(paths) != len(sets):
         files = f"{len(sets)} files with commas between them" if len(sets) > 1 else "one file"
         raise UsageError(f"--task {name} is made of {', '.join(sets)}: give {files} with --data_path")
     for path in paths:
-        yield from read_rows(read_file(path), path)
+        yield from read_rows(read_file(path))
 
 
 def _within(rows: Iterable[Row], difficulty: str, name: str) -> Iterator[Row]:

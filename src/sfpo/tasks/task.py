@@ -14,7 +14,9 @@ Reward = Callable[..., list[float | None]]
 
 @dataclass(frozen=True)
 class Task:
-    """`train` and `held_out` have a text column `prompt` and whatever columns `reward` takes; they share no problem.
+    """`train` and `held_out` have a column `prompt` and whatever columns `reward` takes; they share no problem.
+
+    Prompts are texts, or all are conversations as TRL takes them: lists of turns with a `role` and a `content`.
 
     `note` is what the user should know of the data, in one line: what was left out, and why.
     """

@@ -1,5 +1,6 @@
 """The SFPO step inside a TRL trainer's own step: entropy, α, fast passes, reposition, the gradient of the slow pass."""
 
+import math
 from contextlib import nullcontext
 from typing import Any
 
@@ -43,6 +44,8 @@ class SFPOStep:
         """What the trainer has trained on since its last optimizer step."""
         self._fast_passes = 0
         self._fast_steps = 0
+        self._gradients = 0
+        """Those made beyond what the trainer's own loop makes."""
         self._leaves_slow_pass_out = False
 
     def start(self) -> None:
@@ -52,7 +55,7 @@ class SFPOStep:
         passes = args.inner_steps + int(args.target_kl is not None)
         self._slow_fast = SlowFast(self._engine.parameters(), passes, self._region or args.alpha, args.snapshot_device)
         self._accumulated = []
-        self._fast_passes = self._fast_steps = 0
+        self._fast_passes = self._fast_steps = self._gradients = 0
         self._leaves_slow_pass_out = False
 
     def accumulate(self, micro_batch: MicroBatch) -> None:
@@ -89,7 +92,7 @@ class SFPOStep:
 
     def _take(self, batch: list[list[MicroBatch]]) -> None:
         rule = self._rule_for(batch)
-        self._fast_passes = self._fast_steps = 0
+        self._fast_passes = self._fast_steps = self._gradients = 0
         self._leaves_slow_pass_out = False
         if rule != 0.0:
             with self._log.replay():
@@ -100,13 +103,15 @@ class SFPOStep:
         self._log.record("alpha", 0.0 if rule == 0.0 else self._slow_fast.report.alpha)
         steps = self._fast_steps + (0 if self._leaves_slow_pass_out else self.mini_batches)
         self._log.record("optimizer_steps_per_rollout_batch", steps)
+        # The trainer's own loop makes as many gradients as there are mini-batches, whatever becomes of their steps.
+        self._log.record("passes", 1 + self._gradients / self.mini_batches)
 
     def _take_trajectory(self, batch: list[list[MicroBatch]], rule: Rule) -> None:
         with self._slow_fast.trajectory(lambda: self._fast_pass(batch, rule), rule) as line:
             self._engine.refresh_forward()
             self._leaves_slow_pass_out = not (self._trainer.args.slow_correction and line.corrects)
             if not self._leaves_slow_pass_out:
-                self._slow_gradient(batch[0], line)
+                self._slow_gradient(batch[0], rule, line)
         if isinstance(rule, TrustRegion):
             report = self._slow_fast.report
             self._log.record("kl_budget", rule.kl_budget)
@@ -115,38 +120,41 @@ class SFPOStep:
             self._log.record("line_search_steps", report.line_search_steps)
 
     def _fast_pass(self, batch: list[list[MicroBatch]], rule: Rule) -> float:
-        """Make one pass with its optimizer steps, up to one that a rule leaves out; returns the KL to θ_0 that it measured.
+        """Make one pass with its optimizer steps, up to one that a rule leaves out; returns the KL to θ_0 for the rule.
 
         That is the mean over the pass or, where a step was left out, the KL at the weights that it was left out at.
         """
-        outside = None
+        measured = None
         for index, mini_batch in enumerate(batch):
             if self._fast_passes > 0 or index > 0:  # otherwise its gradient is at hand, and the weights are θ_0
                 self._gradient(mini_batch)
                 if not isinstance(rule, float) and rule.is_outside(kl := self._log.latest_kl()):
-                    outside = kl
+                    measured = kl
                     break
             self._engine.fast_step()
             self._fast_steps += 1
-        kl = self._log.finish_pass(self._fast_passes)["kl"]
+        if measured is None:
+            measured = math.nan if isinstance(rule, float) else self._log.kl_of_pass()
+        self._log.finish_pass(self._fast_passes)
         self._fast_passes += 1
-        return kl if outside is None else outside
+        return measured
 
-    def _slow_gradient(self, mini_batch: list[MicroBatch], line: TrajectoryLine) -> None:
+    def _slow_gradient(self, mini_batch: list[MicroBatch], rule: Rule, line: TrajectoryLine) -> None:
         """Leave the gradient at θ̃ in the weights, after as many moves back along the line as the rule asks for."""
         self._gradient(mini_batch)
-        reached = self._log.latest_kl()
-        while line.moves_back(reached):
+        if isinstance(rule, float):
+            return
+        while line.moves_back(reached := self._log.latest_kl()):
             self._engine.refresh_forward()
             self._log.drop_pass()
             self._gradient(mini_batch)
-            reached = self._log.latest_kl()
         self._log.record("kl_reached", reached)
 
     def _gradient(self, mini_batch: list[MicroBatch]) -> None:
         """Leave the clipped gradient of one mini-batch in the weights, as the trainer's own loop does."""
         trainer = self._trainer
         model = trainer.model_wrapped
+        self._gradients += 1
         model.zero_grad()
         for index, inputs in enumerate(mini_batch):
             last = index == len(mini_batch) - 1

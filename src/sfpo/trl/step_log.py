@@ -21,7 +21,7 @@ class StepLog:
     def __init__(self, trainer: Any, host: Host) -> None:
         self._trainer = trainer
         self._ratio_level = host.ratio_level
-        self._every_row_counts = host.every_row_has_gradient
+        self._every_row_has_gradient = host.every_row_has_gradient
         self.start()
 
     def start(self) -> None:
@@ -71,15 +71,15 @@ class StepLog:
 
     # ---- A pass ---------------------------------------------------------------------------------------------------
 
-    def add_scores(self, inputs: MicroBatch, logps: Tensor, entropies: Tensor) -> None:
-        """Take in the scores (R, C) of one micro-batch, of the rows that have a gradient."""
+    def add_scores(self, inputs: MicroBatch, logps: Tensor, entropies: Tensor, idle: Tensor | None) -> None:
+        """Take in the scores (R, C) of one micro-batch, but for the (R,) rows that are idle."""
         mask = completion_tokens(inputs)
-        if not self._every_row_counts:
-            mask = mask.masked_fill(without_advantage(inputs)[:, None], 0)
+        if idle is not None:
+            mask = mask.masked_fill(idle[:, None], 0)
+        with_gradient = ~without_advantage(inputs) | self._every_row_has_gradient
         band = (1 - self._trainer.epsilon_low, 1 + self._trainer.epsilon_high)
-        self._pass.add(
-            logps, inputs["old_per_token_logps"], entropies, mask, inputs["advantages"], self._ratio_level, band
-        )
+        old_logps, advantages = inputs["old_per_token_logps"], inputs["advantages"]
+        self._pass.add(logps, old_logps, entropies, mask, with_gradient, advantages, self._ratio_level, band)
 
     def add_grad_norm(self, grad_norm: float) -> None:
         """Take in the norm of one optimizer step's gradient, before clipping."""
@@ -89,13 +89,15 @@ class StepLog:
         """KL to θ_0, in nats a token of the rows with a gradient, over the mini-batch whose gradient is at hand."""
         return self._pass.latest_kl(self.reduce)
 
-    def finish_pass(self, index: int) -> dict[str, float]:
-        """Log the pass that was made, and return what was measured in it over all processes."""
-        measured = self._pass.summary(self.reduce)
-        self.drop_pass()
-        for name, value in measured.items():
+    def kl_of_pass(self) -> float:
+        """The same over the pass so far."""
+        return self._pass.kl(self.reduce)
+
+    def finish_pass(self, index: int) -> None:
+        """Log what was measured in the pass that was made, over all processes."""
+        for name, value in self._pass.summary(self.reduce).items():
             self.record(f"pass_{index}/{name}", value)
-        return measured
+        self.drop_pass()
 
     def drop_pass(self) -> None:
         """Leave the pass that was made out of the log."""

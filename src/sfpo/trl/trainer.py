@@ -143,7 +143,7 @@ class SlowFastMixin(_HostTrainer):
             # Pass 0 scores π_old. The batch is the buffered one, so the later passes find it there.
             inputs.setdefault("old_per_token_logps", logps)
             inputs.setdefault("entropies_at_start", entropies)
-            self._step_log.add_scores(inputs, logps, entropies)
+            self._step_log.add_scores(inputs, logps, entropies, scoring.idle)
         return loss
 
     def _get_per_token_logps_and_entropies(
