@@ -141,6 +141,7 @@ def test_evaluating_more_often_does_not_change_the_training(trained, tmp_path, c
         ("grpo", [1, 1, 1], 0.0),
         ("multi_epoch", [4, 4, 4], 1.0),
         ("lookahead", [3, 3, 3], 0.8),
+        ("gxpo", [3, 3, 3], 0.5),
     ],
 )
 def test_each_method_makes_its_passes(tmp_path, capsys, method, passes, alpha):
@@ -246,7 +247,9 @@ def files(tmp_path):
         (["--method", "ppo"], "unknown method 'ppo'"),
         (["--config", "{}/ppo.yaml"], "unknown method 'ppo'"),
         (["--method", "grpo", "--alpha", "0.5"], "--alpha 0.5 has no effect, since method grpo sets alpha to 0.0"),
-        (["--method", "grpo", "--alpha=0.5"], "choose another method (sfpo, lookahead)"),
+        (["--method", "grpo", "--alpha=0.5"], "choose another method (sfpo, lookahead, gxpo)"),
+        (["--method", "gxpo", "--inner_steps", "1"], "inner_steps (K) must be at least 2 for GXPO"),
+        (["--method", "gxpo", "--alpha", "auto"], "GXPO takes a number"),
         (["--method", "grpo", "--inner_steps", "5"], "method grpo has no use for inner_steps"),
         (["--method", "multi_epoch", "--gate", "exit"], "method multi_epoch sets gate to off"),
         (["--method", "multi_epoch", "--no_slow_correction"], "--no_slow_correction has no effect"),
@@ -321,6 +324,20 @@ def test_every_method_takes_back_the_configuration_that_it_wrote(tmp_path, metho
     assert _parsed(tmp_path, wrote, "--method", "grpo")[:2] == (0.0, "off")
     alpha, gate = (0.5, "exit") if METHODS[method].has("alpha") else (0.8, "off")  # the embedded model's gate is off
     assert _parsed(tmp_path, wrote, "--method", "sfpo") == (alpha, gate, True, 5)
+
+
+def test_gxpo_has_defaults_of_its_own_and_its_configuration_makes_no_other_method_gxpo(tmp_path):
+    def own(*arguments):
+        training = parse(["--output_dir", str(tmp_path / "run"), *arguments]).training
+        return training.gxpo_moments, training.inner_steps, training.alpha, training.passes
+
+    assert own("--method", "gxpo") == ("restored", 5, 0.5, 3)
+    assert own("--method", "gxpo", "--gxpo_moments", "running", "--inner_steps", "10") == ("running", 10, 0.5, 3)
+    (tmp_path / "gxpo.yaml").write_text("method: gxpo\ngxpo_moments: running\nalpha: 0.3\n")
+    of_file = ("--config", str(tmp_path / "gxpo.yaml"))
+    assert own(*of_file) == ("running", 5, 0.3, 3)
+    assert own(*of_file, "--method", "sfpo") == (None, 3, 0.3, 4)
+    assert own(*of_file, "--method", "grpo")[0] is None
 
 
 def test_what_a_method_sets_anyhow_may_be_said(tmp_path):

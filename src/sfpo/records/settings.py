@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from sfpo.methods import METHODS
+from sfpo.methods import METHODS, Method
 from sfpo.model.embedded import EMBEDDED
 from sfpo.model.embedded.recipe import EMBEDDED_RECIPE
 from sfpo.options import given, value_of
@@ -29,13 +29,15 @@ def settings_of_variant(
     """
     method = variant["method"]
     # What a file holds because it is of another method does not reach this one.
-    others = _sets(configuration.get("method"))
+    others = _method(configuration.get("method")).sets
     of_file = {name: value for name, value in configuration.items() if name not in others or others[name] != value}
     common = {"model": comparison["model"], "task": comparison["task"], **given(comparison["train"])}
     own = {name: value_of(value) for name, value in variant["settings"].items()}
-    return settings_of_run({**of_file, **common, **own, "method": method, **_sets(method)})
+    return settings_of_run(
+        {**_method(method).defaults, **of_file, **common, **own, "method": method, **_method(method).sets}
+    )
 
 
-def _sets(method: Any) -> Mapping[str, Any]:
+def _method(name: Any) -> Method:
     """Records may be of a method that is gone, or broken."""
-    return METHODS[method].sets if isinstance(method, str) and method in METHODS else {}
+    return METHODS[name] if isinstance(name, str) and name in METHODS else Method("unknown")

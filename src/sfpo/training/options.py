@@ -141,7 +141,8 @@ def parse(arguments: Sequence[str]) -> Parsed:
     parser = _Parser((TrainOptions, SFPOConfig, ModelConfig), prog="sfpo train", allow_abbrev=False)
     config = config_of(arguments)
     first = _first_look(arguments, config)
-    defaults = {**_DEFAULTS, **_cpu_defaults(), **(EMBEDDED_RECIPE if first.model == EMBEDDED else {})}
+    recipe = EMBEDDED_RECIPE if first.model == EMBEDDED else {}
+    defaults = {**_DEFAULTS, **_cpu_defaults(), **recipe, **method_named(first.method).defaults}
     parser.set_defaults_with_config(**defaults, output_dir=free_folder(f"{first.task}-{first.method}"))
     try:
         options, training, model = parser.parse_args_and_config(list(arguments))
@@ -178,6 +179,9 @@ def _set_method(
             refuse_contradiction(name, setting, value, f"{setting}: {value} in {given(arguments)['config']}")
         elif value == file_method.sets[setting]:
             setattr(training, setting, defaults.get(setting, getattr(SFPOConfig, setting)))
+    for setting in method.ignores & config.keys() - by_flag.keys():
+        if getattr(SFPOConfig, setting) is None:  # it would switch on what is another method's
+            setattr(training, setting, None)
     for setting, value in method.sets.items():
         setattr(training, setting, value)
 
