@@ -14,11 +14,13 @@ class Method:
     Args:
         what: a few words for help texts.
         sets: settings that define the method. Other values of them contradict it.
+        defaults: settings whose defaults are others in this method.
         ignores: settings that change nothing in it.
     """
 
     what: str
     sets: Mapping[str, Any] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
     ignores: frozenset[str] = frozenset()
 
     def has(self, setting: str) -> bool:
@@ -46,26 +48,33 @@ class Method:
 
 _BAND = frozenset({"gate_sides", "entropy_window", "entropy_threshold"})
 _REGION = frozenset({"kl_budget", "alpha_max"})
+_GXPO = frozenset({"gxpo_moments"})
 
 GRPO = "grpo"
 DEFAULT_METHOD = "sfpo"
 
 METHODS: dict[str, Method] = {
-    "sfpo": Method("K fast passes, the reposition and the slow pass", ignores=frozenset({"target_kl"})),
+    "sfpo": Method("K fast passes, the reposition and the slow pass", ignores=_GXPO | {"target_kl"}),
     GRPO: Method(
         "one pass a batch of rollouts",
         sets={"alpha": 0.0, "gate": "off"},
-        ignores=_BAND | _REGION | {"inner_steps", "slow_correction", "target_kl"},
+        ignores=_BAND | _REGION | _GXPO | {"inner_steps", "slow_correction", "target_kl"},
     ),
     "multi_epoch": Method(
         "the same K+1 passes without the reposition, with target_kl as long as the KL allows",
         sets={"alpha": 1.0, "gate": "off", "slow_correction": True},
-        ignores=_BAND | _REGION,
+        ignores=_BAND | _REGION | _GXPO,
     ),
     "lookahead": Method(
         "K passes and the reposition without the slow pass",
         sets={"slow_correction": False},
-        ignores=frozenset({"target_kl"}),
+        ignores=_GXPO | {"target_kl"},
+    ),
+    "gxpo": Method(
+        "two fast passes, extrapolated to K, the reposition and the slow pass (arXiv 2605.06755)",
+        sets={"slow_correction": True},
+        defaults={"gxpo_moments": "restored", "inner_steps": 5, "alpha": 0.5},
+        ignores=_REGION | {"target_kl"},
     ),
 }
 

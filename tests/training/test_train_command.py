@@ -142,6 +142,7 @@ def test_evaluating_more_often_does_not_change_the_training(trained, tmp_path, c
         ("grpo", [1, 1, 1], 0.0),
         ("multi_epoch", [4, 4, 4], 1.0),
         ("lookahead", [3, 3, 3], 0.8),
+        ("gxpo", [3, 3, 3], 0.5),
     ],
 )
 def test_each_method_makes_its_passes(tmp_path, capsys, method, passes, alpha):
@@ -248,7 +249,9 @@ def files(tmp_path):
         (["--method", "ppo"], "unknown method 'ppo'"),
         (["--config", "{}/ppo.yaml"], "unknown method 'ppo'"),
         (["--method", "grpo", "--alpha", "0.5"], "--alpha 0.5 has no effect, since method grpo sets alpha to 0.0"),
-        (["--method", "grpo", "--alpha=0.5"], "choose another method (sfpo, lookahead)"),
+        (["--method", "grpo", "--alpha=0.5"], "choose another method (sfpo, lookahead, gxpo)"),
+        (["--method", "gxpo", "--inner_steps", "1"], "inner_steps (K) must be at least 2 for GXPO"),
+        (["--method", "gxpo", "--alpha", "auto"], "GXPO takes a number"),
         (["--method", "grpo", "--inner_steps", "5"], "method grpo has no use for inner_steps"),
         (["--method", "sfpo", "--target_kl", "0.05"], "choose another method (multi_epoch)"),
         (["--config", "{}/env.yaml"], "env must hold"),
@@ -341,6 +344,20 @@ def test_a_configuration_may_be_joined_to_its_flag_and_set_the_environment(tmp_p
     (tmp_path / "a.yaml").write_text("env:\n  SFPO_TEST: 1\ninner_steps: 5\n")
     assert parse([f"--config={tmp_path / 'a.yaml'}"]).training.inner_steps == 5
     assert os.environ.pop("SFPO_TEST") == "1"
+
+
+def test_gxpo_has_defaults_of_its_own_and_its_configuration_makes_no_other_method_gxpo(tmp_path):
+    def own(*arguments):
+        training = parse(["--output_dir", str(tmp_path / "run"), *arguments]).training
+        return training.gxpo_moments, training.inner_steps, training.alpha, training.passes
+
+    assert own("--method", "gxpo") == ("restored", 5, 0.5, 3)
+    assert own("--method", "gxpo", "--gxpo_moments", "running", "--inner_steps", "10") == ("running", 10, 0.5, 3)
+    (tmp_path / "gxpo.yaml").write_text("method: gxpo\ngxpo_moments: running\nalpha: 0.3\n")
+    of_file = ("--config", str(tmp_path / "gxpo.yaml"))
+    assert own(*of_file) == ("running", 5, 0.3, 3)
+    assert own(*of_file, "--method", "sfpo") == (None, 3, 0.3, 4)
+    assert own(*of_file, "--method", "grpo")[0] is None
 
 
 def test_what_a_method_sets_anyhow_may_be_said(tmp_path):

@@ -143,7 +143,8 @@ def parse(arguments: Sequence[str]) -> Parsed:
     path, others = split_config(arguments)
     config = {} if path is None else read_config(path)
     first = _first_look(arguments, config)
-    defaults = {**_DEFAULTS, **_cpu_defaults(), **(EMBEDDED_RECIPE if first.model == EMBEDDED else {})}
+    recipe = EMBEDDED_RECIPE if first.model == EMBEDDED else {}
+    defaults = {**_DEFAULTS, **_cpu_defaults(), **recipe, **method_named(first.method).defaults}
     parser.set_defaults_with_config(**defaults, output_dir=free_folder(f"{first.task}-{first.method}"))
     _set_environment(config.pop("env", {}))
     if unknown := parser.set_defaults_with_config(**_of_method(first.method, arguments, config)):
