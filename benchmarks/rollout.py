@@ -5,9 +5,10 @@ Each engine samples groups of completions of the same prompts (embedded: 16 x 8 
 temperature 1, with the precision, threads, matrix products and memory settings that `sfpo train` chooses for the model. The
 lengths are fixed in advance, so that every engine makes the same number of tokens. They are either all equal, or skewed:
 geometric with a mean of a quarter of the limit, cut off at the limit, and drawn again each round. The benchmark makes
-`sample` and `generate` choose the end token at a completion's length and nowhere else; continuous batching takes the length with each
-request. The clock includes encoding the prompts but not compiling, which happens in a first warm-up round. Each engine has
-its own process, and they take turns. The benchmark skips an engine that cannot run on this machine, and gives the reason.
+`sample` and `generate` choose the end token at a completion's length and nowhere else; continuous batching takes the
+length with each request. The clock includes encoding the prompts but not compiling, which happens in a first warm-up round.
+Each engine has its own process, and they take turns. The benchmark skips an engine that cannot run on this machine, and
+gives the reason.
 
 Goals: at least 1.0x the best of the others on equal lengths, and 2x on skewed ones.
 
