@@ -287,7 +287,7 @@ def work_model(requests: Requests, model: str, tokens: int, group: int, quick: b
 
     from sfpo.gate import EntropyGate
     from sfpo.model.load import load_model
-    from sfpo.slow_fast import _Snapshot
+    from sfpo.snapshot import Snapshot
     from sfpo.trl.pass_metrics import PassMetrics
 
     policy = load_model(model)
@@ -345,7 +345,7 @@ def work_model(requests: Requests, model: str, tokens: int, group: int, quick: b
                 "optimizer": optimizer,
                 "product": peak,
                 "pass": one,
-                "snapshot": timed(lambda: _Snapshot(passes.weights, None)),
+                "snapshot": timed(lambda: Snapshot(passes.weights, None)),
                 "slow_fast": timed(slow_fast),
                 "gate": timed(decide),
                 "metrics": timed(metrics),

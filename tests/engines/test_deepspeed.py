@@ -6,6 +6,8 @@ from safetensors.torch import load_file
 
 pytest.importorskip("deepspeed", reason="DeepSpeed is not installed: pip install 'sfpo[deepspeed]'")
 
+pytestmark = pytest.mark.distributed
+
 STAGES = ["zero1", "zero2", "zero3"]
 OFFLOADED = ["zero2_offloaded", "zero3_offloaded"]
 
@@ -70,6 +72,21 @@ def test_completions_without_a_gradient_are_left_out(both, train_alone, stage):
         torch.testing.assert_close(compact[0]["masters"][name], weight, rtol=1e-4, atol=2e-6)
     assert compact[0]["rows_scored"] != compact[1]["rows_scored"]
     assert min(compact[0]["rows_scored"] + compact[1]["rows_scored"]) == 1
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("scenario", ["auto", "auto_outside"])
+def test_a_kl_budget_leads_to_the_alpha_of_one_process(both, train_alone, stage, scenario):
+    first, second = both[f"{stage}_{scenario}"]
+    plain = train_alone(f"ddp_{scenario}")
+    for key in ("sfpo/alpha", "sfpo/kl_budget", "sfpo/passes"):
+        assert history(first, key) == history(second, key), key
+        assert history(first, key) == pytest.approx(history(plain, key), rel=1e-3), key
+    # Where one pass left the region, the trainer's own step changes nothing, and the rate of the next is the schedule's.
+    assert history(first, "learning_rate") == history(plain, "learning_rate")
+    for name, weight in plain["weights"].items():
+        torch.testing.assert_close(first["masters"][name], weight, rtol=1e-4, atol=2e-6)
+        assert torch.equal(first["weights"][name].float(), first["masters"][name].float()), name
 
 
 def test_bf16_leads_sfpo_no_further_astray_than_multi_epoch_grpo(both, train_alone, tiny_model):

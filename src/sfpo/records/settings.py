@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from sfpo.methods import METHODS
+from sfpo.methods import METHODS, Method
 from sfpo.model.embedded import EMBEDDED
 from sfpo.model.embedded.recipe import EMBEDDED_RECIPE
 from sfpo.options import given, value_of
@@ -27,15 +27,17 @@ def settings_of_variant(
         variant: the variant's entry in it.
         configuration: the content of the comparison's `--config` file, empty if it had none.
     """
-    method = variant["method"]
-    # Settings that the file holds only because of its own method do not apply to another method.
-    others = _sets(configuration.get("method"))
-    of_file = {name: value for name, value in configuration.items() if name not in others or others[name] != value}
-    common = {"model": comparison["model"], "task": comparison["task"], **given(comparison["train"])}
-    own = {name: value_of(value) for name, value in variant["settings"].items()}
-    return settings_of_run({**of_file, **common, **own, "method": method, **_sets(method)})
+    name = variant["method"]
+    method = _method(name)
+    of_file = method.of_file(configuration, _method(configuration.get("method", name)))
+    of_all = {setting: value for setting, value in given(comparison["train"]).items() if method.has(setting)}
+    own = {setting: value_of(value) for setting, value in variant["settings"].items()}
+    model_and_task = {"model": comparison["model"], "task": comparison["task"]}
+    return settings_of_run(
+        {**method.defaults, **of_file, **of_all, **own, **method.sets, **model_and_task, "method": name}
+    )
 
 
-def _sets(method: Any) -> Mapping[str, Any]:
-    """The settings that a method fixes; none for a removed method or a broken record."""
-    return METHODS[method].sets if isinstance(method, str) and method in METHODS else {}
+def _method(name: Any) -> Method:
+    """Records may be of a method that is gone, or broken."""
+    return METHODS[name] if isinstance(name, str) and name in METHODS else Method("unknown")

@@ -203,6 +203,8 @@ def moves_in_pass_0(run: Run) -> bool:
 
 def is_slow(run: Run, index: int) -> bool:
     """Whether a pass is the slow correction."""
+    if run.method == "gxpo":
+        return index == 2
     # Where a KL budget ends trajectories, it is now one pass, now another.
     return run.method == "sfpo" and run.settings.get("inner_steps") == index and not has_region(run)
 

@@ -16,7 +16,8 @@ from typing import Any, Literal
 
 from datasets import Dataset
 
-from sfpo.tasks.task import Task, completion_text, is_held_out
+from sfpo.grading import final_text
+from sfpo.tasks.task import Task, is_held_out
 
 MAX_NUMBER = 29
 
@@ -70,7 +71,7 @@ def load(train_problems: int, eval_problems: int, seed: int) -> Task:
 def right_answer(completions: list[Any], answer: list[int], **columns: Any) -> list[float | None]:
     """1 for the right number after the last `=`, else 0."""
     return [
-        float(final_answer(completion_text(completion)) == value)
+        float(final_answer(final_text(completion)) == value)
         for completion, value in zip(completions, answer, strict=True)
     ]
 

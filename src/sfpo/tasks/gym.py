@@ -9,10 +9,11 @@ from datasets import Dataset
 from reasoning_gym.factory import DATASETS
 
 from sfpo.errors import UsageError
-from sfpo.tasks.task import Reward, Task, completion_text, is_held_out
+from sfpo.grading import committed_answer, final_text
+from sfpo.tasks.task import Reward, Task, is_held_out
 
 _TAGGED = re.compile(r"<answer>\s*(.*?)\s*</answer>", re.DOTALL)
-_BOXED = re.compile(r"\\boxed\{((?:[^{}]|\{[^{}]*\})*)\}")
+_BOX = re.compile(r"\\boxed(?![A-Za-z])")
 _NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?")
 
 # One problem in eight is held out. If drawing this many times the requested number is not enough, there are too few.
@@ -42,16 +43,22 @@ def load(name: str, parameters: list[str], train_problems: int, eval_problems: i
     )
 
 
-def committed_answer(text: str, gold: str) -> str:
-    """The answer that a response commits to: the tagged or boxed one, else the last number if `gold` is a number, else the
-    last line."""
-    for pattern in (_TAGGED, _BOXED):
-        if found := pattern.findall(text):
-            return str(found[-1]).strip()
-    if _NUMBER.fullmatch(gold.strip()):
-        numbers = _NUMBER.findall(text)
-        return str(numbers[-1]).rstrip(",") if numbers else ""
-    lines = text.strip().splitlines()
+def scored_text(response: str, gold: str) -> str:
+    """What reasoning-gym's scorer gets to see of a response: a tagged answer as it is, the answer that the response commits
+    to where that is boxed or a number is asked for, and its last line otherwise."""
+    if tagged := _TAGGED.findall(response):
+        return str(tagged[-1])
+    asks_for_a_number = _NUMBER.fullmatch(gold.strip()) is not None
+    if asks_for_a_number or _BOX.search(response):
+        answer = committed_answer(response)
+        if answer is None:
+            return ""
+        if not asks_for_a_number:
+            return answer.text.strip()
+        # The scorers compare text: "7 apples" is 7 to them only without the word.
+        numbers = _NUMBER.findall(answer.text.rpartition("=")[2])
+        return str(numbers[0]).rstrip(",") if len(numbers) == 1 else ""
+    lines = response.strip().splitlines()
     return lines[-1].strip() if lines else ""
 
 
@@ -100,7 +107,7 @@ def _reward(scorer: Any, entries: list[dict[str, Any]]) -> Reward:
         for completion, index in zip(completions, entry, strict=True):
             problem = entries[index]
             gold = str(problem["answer"]).strip()
-            answer = committed_answer(completion_text(completion), gold)
+            answer = scored_text(final_text(completion), gold)
             mark = float(scorer.score_answer(answer, problem))
             scores.append(0.0 if mark < 1.0 and _contains_digits(answer, gold) else mark)
         return scores

@@ -3,7 +3,6 @@
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from datasets import Dataset
 
@@ -31,8 +30,3 @@ class Task:
 def is_held_out(problem: str, one_in: int = 8) -> bool:
     """Whether a problem is held out; its text alone decides, so that no seed can change it."""
     return zlib.crc32(problem.encode()) % one_in == 0
-
-
-def completion_text(completion: str | list[dict[str, Any]]) -> str:
-    """The text of a completion, plain or conversational."""
-    return completion if isinstance(completion, str) else "".join(str(turn["content"]) for turn in completion)
