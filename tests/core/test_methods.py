@@ -1,4 +1,4 @@
-"""What each method is, as settings."""
+"""The methods as settings."""
 
 from dataclasses import fields
 

@@ -1,4 +1,4 @@
-"""What a report says of a folder, before it is drawn."""
+"""The content of a report about a folder, before it is drawn."""
 
 import json
 import re

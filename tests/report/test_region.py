@@ -1,4 +1,4 @@
-"""What a report shows of a run whose α comes from a KL budget."""
+"""The report about a run whose α comes from a KL budget."""
 
 import json
 

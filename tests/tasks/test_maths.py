@@ -1,4 +1,4 @@
-"""The maths sets: their published schemas, prompts, cleaning, filters and what is said when they cannot be had."""
+"""The maths sets: their published schemas, prompts, cleaning, filters, and the messages when they cannot be loaded."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Which texts are taken for one problem, and which are not."""
+"""Which texts count as the same problem, and which do not."""
 
 import pytest
 

@@ -85,7 +85,7 @@ def parse(arguments: Sequence[str]) -> Options:
 
 
 def defaults(model: str) -> dict[str, Any]:
-    """The settings that cost depends on, as far as nothing is said of them."""
+    """The defaults of the settings that determine cost."""
     return _DEFAULTS | ({**EMBEDDED_RECIPE, "prompt_length": _EMBEDDED_PROMPT} if model == EMBEDDED else {})
 
 

@@ -1,4 +1,4 @@
-"""What decided α in a run, the entropy gate above all, from its records."""
+"""How α was decided in a run, above all by the entropy gate, from the run's records."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ def has_gate(run: Run) -> bool:
 
 @dataclass(frozen=True)
 class Band:
-    """Where the gate lets the entropy be: τ standard deviations of the last `window` steps' around their mean."""
+    """The entropies that the gate allows: within τ standard deviations of the mean of the last `window` steps."""
 
     tau: float
     is_two_sided: bool
@@ -23,12 +23,12 @@ class Band:
 
     @property
     def text(self) -> str:
-        """As an interval of Z."""
+        """The band in words, as an interval of Z."""
         return f"the band of ±{self.tau:g}" if self.is_two_sided else f"what τ = {self.tau:g} allows"
 
 
 def band(run: Run) -> Band:
-    """The band of a run's gate; a setting that is no number counts as not made."""
+    """The band of a run's gate; a setting that is not a number is replaced by its default."""
     (tau,), (window,) = (column([run.settings], name) for name in ("entropy_threshold", "entropy_window"))
     return Band(
         SlowFastSettings.entropy_threshold if tau is None else tau,
@@ -42,7 +42,7 @@ def closed_steps(run: Run) -> list[int]:
     if not has_gate(run):
         return []
     steps = zip(run.steps, column(run.steps, "sfpo/alpha"), column(run.steps, "sfpo/active_share"), strict=True)
-    # With a KL budget α is also 0 where no completion has an advantage.
+    # With a KL budget, α is also 0 if all completions have zero advantage.
     return [row["step"] for row, alpha, share in steps if alpha == 0.0 and share != 0.0]
 
 

@@ -1,4 +1,4 @@
-"""What the trust region of a run did, from its records: α from a KL budget."""
+"""How the trust region of a run chose α from a KL budget, from the run's records."""
 
 from statistics import median
 

@@ -205,7 +205,7 @@ def is_slow(run: Run, index: int) -> bool:
     """Whether a pass is the slow correction."""
     if run.method == "gxpo":
         return index == 2
-    # Where a KL budget ends trajectories, it is now one pass, now another.
+    # If a KL budget ends trajectories early, the slow correction is not always the same pass.
     return run.method == "sfpo" and run.settings.get("inner_steps") == index and not has_region(run)
 
 

@@ -1,9 +1,9 @@
-"""The text of a problem without its layout: what two copies of one problem share, and two problems do not.
+"""The text of a problem without its layout, which is equal for two copies of one problem and differs between problems.
 
 Copies of a problem differ in spaces, dollar signs, fonts, synonyms such as `\\le` and `\\leq`, the capital letter of a
-word, and the punctuation of sentences. Everything else may change what is asked and stays: brackets and their kind, what a
-radical, a fraction, an exponent or an index extends over, factorials, primes, decimal points, the commas of a list.
-Where a difference could be either, it stays: a repeat that is missed costs less than a problem that is lost.
+word, and the punctuation of sentences. Everything else may change the question and stays: brackets and their kind, the
+extent of a radical, a fraction, an exponent or an index, factorials, primes, decimal points, the commas of a list.
+A difference that could be either stays: to miss a repeat costs less than to lose a problem.
 """
 
 import re
@@ -165,7 +165,7 @@ Kind = Literal["letters", "number", "space", "mark", "tex"]
 
 
 class _Piece(NamedTuple):
-    """`in_math` is whether the piece stands between dollar signs or in an argument, where commas and periods count."""
+    """`in_math`: whether the piece is between dollar signs or in an argument, where commas and periods count."""
 
     text: str
     kind: Kind
@@ -178,7 +178,7 @@ _GAP = _Piece("\\gap ", "tex", False)  # to be filled in, as in `the sum is ____
 
 
 def normalised(problem: str) -> str:
-    """A problem's text without its layout, for comparison with others of its kind; see the module."""
+    """A problem's text without its layout, for comparison with other such texts; see the module."""
     text = _SPACED_DOTS.sub("…", _QUOTED.sub(r'"\1"', _plain(problem)))
     text = _TYPESET_THOUSANDS.sub(lambda number: re.sub(r"\D", "", number[0]), text)
     try:
@@ -188,7 +188,7 @@ def normalised(problem: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Without the variants of Unicode that mean the same; those that do not are written as TeX."""
+    """Replace Unicode variants of equal meaning with one character, and write those of another meaning as TeX."""
     text = unicodedata.normalize("NFC", text)
     if text.isascii():
         return text
@@ -233,14 +233,14 @@ def _as_tex(character: str) -> str:
 
 @dataclass
 class _Reader:
-    """Reads TeX, and text that is none, as far as braces, scripts and arguments go."""
+    """Reads the braces, scripts and arguments of TeX and of plain text."""
 
     tokens: list[str]
     position: int = 0
     tables: int = 0
 
     def read(self, in_math: bool, until: str = "", inside: str = "") -> list[_Piece]:
-        """Pieces up to the token `until` or `inside`, the end of what surrounds it, which is left to be read."""
+        """Pieces up to the token `until`, or up to `inside`, the end of the surrounding text, which is left unread."""
         pieces: list[_Piece] = []
         while self.position < len(self.tokens):
             token = self.tokens[self.position]
@@ -265,7 +265,7 @@ class _Reader:
         return pieces
 
     def _formula(self, until: str, inside: str) -> list[_Piece]:
-        """What stands between dollar signs. The punctuation at its end is the sentence's, as in `for $x,$ find`."""
+        """The text between dollar signs. Punctuation at its end belongs to the sentence, as in `for $x,$ find`."""
         pieces = self.read(True, until, inside)
         if self.tokens[max(0, self.position - 2)] == "\\qquad":
             pieces.append(_GAP)
@@ -352,7 +352,7 @@ class _Reader:
             yield _Piece(text if text != command else f"{command} ", "tex", in_math)
 
     def _argument(self, in_math: bool) -> str:
-        """What TeX takes after a command: a group, or a single sign, digit or letter."""
+        """The argument that TeX reads after a command: a group, or a single sign, digit or letter."""
         self._skip_space()
         if self.position == len(self.tokens):
             return ""
@@ -395,7 +395,7 @@ class _Reader:
 
 
 def _joined(pieces: list[_Piece], is_whole: bool = False) -> str:
-    """The text of a sequence; spaces count between numbers only, and the punctuation of sentences does not."""
+    """The text of a sequence; spaces count only between numbers, and the punctuation of sentences does not count."""
     written: list[_Piece] = []
     is_apart = False
     depth = 0
@@ -450,7 +450,7 @@ def _is_punctuation(written: list[_Piece], pieces: list[_Piece], index: int, dep
 
 
 def _is_one(group: list[_Piece]) -> bool:
-    """Whether braces add nothing: there is one piece in them, or all of it is in brackets."""
+    """Whether braces add nothing, because they hold a single piece or only text in brackets."""
     pieces = [piece for piece in group if piece.kind != "space"]
     if len(pieces) < 2:
         return True
@@ -474,7 +474,7 @@ def _is_word(piece: _Piece | None) -> bool:
 
 
 def _uncapitalised(piece: _Piece) -> str:
-    """A word as within a sentence. What may be a variable, as A is and as AB is, keeps its case."""
+    """A word as it is written within a sentence. Possible variables, such as A and AB, keep their case."""
     text = piece.text
     if not text[1:].islower():
         return text
