@@ -65,10 +65,21 @@ def config_of(arguments: Sequence[str]) -> dict[str, Any]:
     Raises:
         UsageError: see `read_config`.
     """
-    if "--config" not in arguments:
-        return {}
-    rest = list(arguments)[list(arguments).index("--config") + 1 :]
-    return read_config(rest[0] if rest else "(no name was given)")
+    path, _ = split_config(arguments)
+    return {} if path is None else read_config(path)
+
+
+def split_config(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
+    """The file that `--config` names, None without the flag, and the other arguments."""
+    path, others = None, []
+    for name, (flag, *words) in flags(arguments):
+        if name == "config":
+            _, is_joined, joined = flag.partition("=")
+            path, *words = [joined, *words] if is_joined else words or ["(no name was given)"]
+            others += words
+        else:
+            others += [flag, *words]
+    return path, others
 
 
 def read_config(path: str) -> dict[str, Any]:
@@ -87,7 +98,7 @@ def read_config(path: str) -> dict[str, Any]:
         raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(config, dict):
         raise UsageError(f"{path} must hold 'option: value' lines")
-    return config
+    return {str(name): value for name, value in config.items()}
 
 
 def free_folder(stem: str) -> str:

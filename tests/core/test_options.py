@@ -1,4 +1,4 @@
-"""What every command reads in the same way."""
+"""Flags and configurations, which every command reads in the same way."""
 
 import subprocess
 import sys

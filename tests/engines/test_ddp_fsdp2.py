@@ -6,7 +6,10 @@ import torch.distributed as dist
 
 from sfpo import EntropyGate
 
-pytestmark = pytest.mark.skipif(not dist.is_available(), reason="this torch has no torch.distributed")
+pytestmark = [
+    pytest.mark.distributed,
+    pytest.mark.skipif(not dist.is_available(), reason="this torch has no torch.distributed"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +90,19 @@ def test_a_closed_gate_is_grpo_bit_for_bit(both):
     assert_equal(ours["weights"], theirs["weights"])
     for key in ("loss", "grad_norm", "learning_rate"):
         assert history(ours, key) == history(theirs, key)
+
+
+@pytest.mark.parametrize("scenario", ["ddp_auto", "fsdp2_auto", "ddp_auto_outside", "fsdp2_auto_outside"])
+def test_a_kl_budget_leads_all_ranks_to_the_alpha_of_one_process(both, train_alone, scenario):
+    first, second = both[scenario]
+    plain = train_alone(scenario.replace("fsdp2", "ddp"))
+    for key in ("sfpo/alpha", "sfpo/kl_budget", "sfpo/kl_predicted", "sfpo/passes"):
+        assert history(first, key) == history(second, key), key
+        assert history(first, key) == pytest.approx(history(plain, key), rel=1e-3), key
+    for name, weight in plain["weights"].items():
+        torch.testing.assert_close(first["weights"][name], weight, rtol=1e-4, atol=1e-6)
+    alphas = history(first, "sfpo/alpha")
+    assert (max(alphas) < 1) if "outside" in scenario else (min(alphas) > 0 and alphas != [0.8, 0.8])
 
 
 def test_steps_and_schedule_of_mini_batches(both):

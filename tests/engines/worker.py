@@ -95,12 +95,12 @@ class WatchedStep(SFPOStep):
         with mock.patch.object(self._log, "reduce", noted):
             return super().entropy_at_start(batch)
 
-    def _take_trajectory(self, batch: Any) -> None:
+    def _take_trajectory(self, batch: Any, rule: Any) -> None:
         self.stages.append({"start": masters(self._trainer.model)})
-        super()._take_trajectory(batch)
+        super()._take_trajectory(batch, rule)
 
-    def _fast_pass(self, batch: Any) -> Any:
-        measured = super()._fast_pass(batch)
+    def _fast_pass(self, batch: Any, rule: Any) -> Any:
+        measured = super()._fast_pass(batch, rule)
         if self._fast_passes == self._trainer.args.inner_steps:
             self.stages[-1]["end"] = masters(self._trainer.model)
         return measured
@@ -119,8 +119,8 @@ class InjectedError(Exception):
 class InterruptedStep(WatchedStep):
     """Fails when two fast passes have been made."""
 
-    def _fast_pass(self, batch: Any) -> Any:
-        measured = super()._fast_pass(batch)
+    def _fast_pass(self, batch: Any, rule: Any) -> Any:
+        measured = super()._fast_pass(batch, rule)
         if self._fast_passes == 2:
             raise InjectedError
         return measured
@@ -289,6 +289,9 @@ SOME_IDLE = {"method": "sfpo", "reward": reward_low_start}
 COMPACT = SOME_IDLE | {"compact_passes": True}
 LORA = {"r": 4, "lora_dropout": 0.1, "target_modules": ["q_proj", "v_proj"]}
 MINI_BATCHES = {"steps_per_generation": 4}
+# A rate at which the trajectory stays inside the region, and one at which its first pass leaves it.
+AUTO = {"method": "sfpo", "alpha": "auto", "optim": "sgd", "learning_rate": 1e-3}
+OUTSIDE = AUTO | {"learning_rate": 1.0, "max_steps": 3}
 EPOCHS = {"lr_scheduler_type": "constant", "max_steps": 1}
 SAVING = {"max_steps": 3, "save_strategy": "steps", "save_steps": 2, "save_total_limit": None}
 CPU = {"device": "cpu", "pin_memory": False}
@@ -316,6 +319,13 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     "ddp_some_idle_mini_batches": {"engine": "ddp"} | SOME_IDLE | SGD | MINI_BATCHES,
     "ddp_compact_mini_batches": {"engine": "ddp"} | COMPACT | SGD | MINI_BATCHES,
     "fsdp2_compact": {"engine": "fsdp2"} | COMPACT | SGD,
+    "ddp_auto": {"engine": "ddp"} | AUTO,
+    "ddp_auto_outside": {"engine": "ddp"} | OUTSIDE,
+    "ddp_auto_mini_batches": {"engine": "ddp"} | AUTO | MINI_BATCHES,
+    "fsdp2_auto": {"engine": "fsdp2"} | AUTO,
+    "fsdp2_auto_outside": {"engine": "fsdp2"} | OUTSIDE,
+    **{f"{zero}_auto": {"engine": zero, "deepspeed": FP32} | AUTO for zero in ("zero1", "zero2", "zero3")},
+    **{f"{zero}_auto_outside": {"engine": zero, "deepspeed": FP32} | OUTSIDE for zero in ("zero1", "zero2", "zero3")},
     "zero1": {"engine": "zero1", "method": "sfpo"} | SMOOTH,
     "zero1_fp32": {"engine": "zero1", "method": "sfpo", "deepspeed": FP32} | SGD,
     "zero1_own_schedule": {

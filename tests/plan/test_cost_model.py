@@ -173,14 +173,14 @@ def test_several_processes_score_to_the_longest_and_leave_nothing_out():
     work = replace(WORK, compact=False, active_share=0.5, engine="zero2")
     equal = replace(WORK, completion_length=40, group_size=1, active_share=1.0, engine="zero2")
     padded, filled = (seconds.nominal_pass(TINY, w, fast_memory) for w in (work, equal))
-    # Off Triton compact passes leave prompts out of the vocabulary, here all of them are scored.
+    # Without Triton, compact passes compute no logits of prompts; here every prompt position is scored.
     prompts = 3 * 2 * WORK.sequences * WORK.prompt_length * TINY.hidden * TINY.vocabulary / CPU.flops
     assert padded == pytest.approx(filled + prompts)
 
 
 def test_scoring_pi_old_is_a_forward_of_grpos_step_and_of_sfpos():
     fast_memory = replace(CPU, bandwidth=1e30)
-    # Without a group to share a prompt every forward is over the same tokens, whatever their advantage.
+    # No other completion of a group shares the prompt, so every forward covers the same tokens, whatever their advantage.
     plain, scored = (
         seconds.estimate(TINY, replace(WORK, group_size=1, scores_first=first), fast_memory, EXACT)
         for first in (False, True)

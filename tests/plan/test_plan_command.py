@@ -46,6 +46,14 @@ def test_flags_win_over_a_recipe_and_a_recipe_over_a_run(capsys, tmp_path):
     assert made["workload"]["completion_length"] > 10  # the run's
 
 
+def test_a_method_whose_passes_are_not_k_plus_one_is_not_planned_as_if_they_were(capsys, tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("method: gxpo\ninner_steps: 5\n")
+    code, _, err = plan(capsys, "--config", recipe)
+    assert code == 2
+    assert "three passes whatever K" in err
+
+
 def test_a_calibrated_plan_checks_other_runs(capsys):
     made = as_json(capsys, "--from", DEMO / "sfpo", "--check", DEMO / "grpo", DEMO / "multi_epoch")
     assert [round(c["passes"]) for c in made["checks"]] == [1, 4]
@@ -93,7 +101,7 @@ def test_a_recipe_on_several_devices_is_planned_with_trls_own_passes(capsys):
         (["--hardware", "h900"], "unknown hardware 'h900'"),
         (["--config", "nowhere.yaml"], "no configuration file nowhere.yaml"),
         (["--model", "model.gguf"], "no file model.gguf"),
-        (["--from", "nowhere"], "no folder of sfpo train"),
+        (["--from", "nowhere"], "not a folder that sfpo train wrote"),
         (["--learning_rate", "1"], "unrecognized arguments"),
         (["--rollout_reduction", "x"], "K=REDUCTION"),
         (["--bf16", "maybe"], "true or false"),

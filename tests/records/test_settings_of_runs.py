@@ -27,8 +27,8 @@ def test_a_runs_own_settings_stand_over_its_models_and_those_over_all_defaults()
         ("sfpo", {}, ("exit", "two", 30, 1.5, 0.8, 5)),
         ("sfpo", {"gate_sides": "upper", "entropy_threshold": "1e0"}, ("exit", "upper", 30, 1.0, 0.8, 5)),
         ("sfpo", {"gate": "off", "inner_steps": "7"}, ("off", "two", 30, 1.5, 0.8, 7)),
-        ("grpo", {}, ("off", "two", 30, 1.5, 0.0, 5)),
-        ("multi_epoch", {"inner_steps": "1"}, ("off", "two", 30, 1.5, 1.0, 1)),
+        ("grpo", {}, ("off", "upper", 10, 1.5, 0.0, 3)),
+        ("multi_epoch", {"inner_steps": "1"}, ("off", "upper", 10, 1.5, 1.0, 1)),
         ("a method that is gone", {}, ("exit", "two", 30, 1.5, 0.8, 5)),
     ],
 )

@@ -1,4 +1,4 @@
-"""What a report says of a folder, before it is drawn."""
+"""The content of a report about a folder, before it is drawn."""
 
 import json
 import re
@@ -115,7 +115,7 @@ def test_a_comparison_without_its_runs_is_read_from_its_own_records(comparison):
     assert figure(after.training, "reward") == figure(before.training, "reward")
     assert after.results == before.results
     assert after.runs[0].completions.rows == []
-    assert after.runs[0].passes_sentence == "Nothing was recorded of this run's passes."
+    assert after.runs[0].passes_sentence == "This run recorded nothing about its passes."
 
 
 def test_variants_stand_in_the_order_of_their_settings(comparison):
@@ -136,7 +136,7 @@ def test_what_is_not_finished_is_shown_with_a_note(tmp_path):
     (folder / "run.json").unlink()
     (folder / "completions.jsonl").write_bytes('{"step": 1, "prompt": "ü'.encode()[:-1])  # killed within a character
     shown = content(folder)
-    assert "did not come to its end" in shown.notes[0]
+    assert "has not finished" in shown.notes[0]
     assert shown.results == []
     assert figure(shown.training, "reward").series[0].x == [1, 2, 3, 4, 5]
     assert shown.runs[0].completions.note == "No completions were recorded."

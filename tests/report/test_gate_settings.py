@@ -1,4 +1,4 @@
-"""What a report says of each gate is what its own run was made with."""
+"""A report describes each gate with the settings of its own run."""
 
 import json
 import shutil

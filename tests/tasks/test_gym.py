@@ -1,4 +1,4 @@
-"""Marks of reasoning-gym's tasks: its scorers', but for digits that happen to be in a wrong number."""
+"""Rewards of reasoning-gym's tasks: those of its scorers, except for wrong numbers that contain the right digits."""
 
 import pytest
 
@@ -50,10 +50,13 @@ def test_part_marks_for_words_are_the_scorers_own():
     [
         ("a <answer> 3 </answer> b <answer>4</answer>", "7", "4"),
         (r"so \boxed{\frac{1}{2}} it is", "1/2", r"\frac{1}{2}"),
+        (r"so \boxed{\frac{\sqrt{2}}{2}}", "word", r"\frac{\sqrt{2}}{2}"),
         ("2 + 5 = 7, I say", "7", "7"),
+        ("5 + 6 = 11\n11 - 3 = 8", "8", "8"),
+        ("It has 1,234 sides.", "1234", "1,234"),
         ("none at all", "7", ""),
         ("first\nSecond line", "word", "Second line"),
     ],
 )
-def test_the_answer_that_a_response_commits_to(text, gold, answer):
-    assert gym.committed_answer(text, gold) == answer
+def test_what_the_scorer_gets_to_see(text, gold, answer):
+    assert gym.scored_text(text, gold) == answer

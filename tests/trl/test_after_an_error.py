@@ -1,4 +1,4 @@
-"""What an error in one `train()` leaves to whatever the same trainer does next: nothing."""
+"""An error in one `train()` leaves nothing behind that affects the trainer's next call."""
 
 import pytest
 import torch
@@ -35,7 +35,7 @@ def reward_low_digits(completions, **columns):
 
 
 def reward_all(completions, **columns):
-    """Leaves no completion an advantage."""
+    """Gives every completion an advantage of zero."""
     return [1.0 for _ in completions]
 
 

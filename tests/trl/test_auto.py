@@ -31,7 +31,7 @@ def test_alpha_follows_from_what_the_passes_logged(tiny_model, tmp_path):
         assert row["sfpo/kl_predicted"] == pytest.approx(region.predicted_kl(passes))
         assert row["sfpo/kl_reached"] == pytest.approx(row["sfpo/pass_3/kl"])
         assert 0 < row["sfpo/kl_reached"] <= 2 * region.kl_budget
-        assert row["sfpo/optimizer_steps_per_rollout_batch"] == 4
+        assert row["sfpo/optimizer_steps_per_rollout_batch"] == row["sfpo/passes"] == 4
 
 
 @pytest.mark.parametrize("settings", [{}, {"steps_per_generation": 4, "max_steps": 4}, {"inner_steps": 1}], ids=str)
@@ -99,6 +99,7 @@ def test_a_pass_that_leaves_the_region_alone_ends_the_step_inside(tiny_model, tm
     assert kl > budget
     assert row["sfpo/alpha"] == pytest.approx(math.sqrt(budget / kl))
     assert row["sfpo/optimizer_steps_per_rollout_batch"] == 1
+    assert row["sfpo/passes"] == 2
     assert "sfpo/pass_2/kl" not in row
     # The second pass was measured and made no step; the weights end between θ_0 and θ_1, without a slow pass.
     assert len(passes) == 2

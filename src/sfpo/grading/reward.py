@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any
 
+from .completion import Completion, final_text
 from .extract import committed_answer
 from .golds import validate_golds
 from .grade import grade_all
 from .verdict import Status
-
-Completion = str | Sequence[Mapping[str, Any]]
 
 _BOX = re.compile(r"\\boxed\s*\{")
 
@@ -34,7 +32,7 @@ def math_reward(
     """
     golds = ["" if gold is None else str(gold) for gold in answer]
     valid = [_is_valid(gold) for gold in golds]
-    pairs = [(gold, text_of(c)) for gold, c, ok in zip(golds, completions, valid, strict=True) if ok]
+    pairs = [(gold, final_text(c)) for gold, c, ok in zip(golds, completions, valid, strict=True) if ok]
     verdicts = grade_all(pairs)
     if log_metric is not None and completions:
         counted: tuple[Status, ...] = ("unparseable", "timeout", "error")
@@ -48,17 +46,7 @@ def math_reward(
 
 def format_reward(completions: Sequence[Completion], **columns: object) -> list[float]:
     """1.0 for a completion that ends in a non-empty \\boxed{} outside its reasoning, 0.0 for any other."""
-    return [float(_is_well_formed(text_of(completion))) for completion in completions]
-
-
-def text_of(completion: Completion) -> str:
-    """The text of a completion: itself, or the content of a conversation's last message."""
-    if isinstance(completion, str):
-        return completion
-    content = completion[-1]["content"] if completion else ""
-    if isinstance(content, str):
-        return content
-    return "".join(part.get("text", "") for part in content or ())
+    return [float(_is_well_formed(final_text(completion))) for completion in completions]
 
 
 def _is_well_formed(response: str) -> bool:

@@ -189,3 +189,26 @@ def both_signs(text: str) -> list[str]:
 
 def _tidy(text: str) -> str:
     return re.sub(r"^\+|(?<=[=(\[{])\+", "", text)
+
+
+def expanded(collection: Items) -> list[str]:
+    """The values of a collection: both of `a \\pm b`, and the members of a set within it."""
+    values = [value for element in collection.elements for value in both_signs(element)]
+    return [inner for value in values for inner in _flattened(value)]
+
+
+def _flattened(value: str) -> tuple[str, ...]:
+    """A set written inside a list, as in x \\in \\{1, 2\\}, contributes its members."""
+    inner = items(value)
+    return inner.elements if inner is not None and inner.kind == "set" else (value,)
+
+
+# The same relation read from the right.
+FLIPPED = {"<": ">", ">": "<", "\\le": "\\ge", "\\ge": "\\le", "=": "=", "\\ne": "\\ne"}
+
+
+def ascending(relation: Chain) -> Chain:
+    """`a > b > c` as `c < b < a`; any other chain as it is."""
+    if relation.operators and set(relation.operators) <= {">", "\\ge"}:
+        return Chain(relation.parts[::-1], tuple(FLIPPED[operator] for operator in relation.operators[::-1]))
+    return relation

@@ -1,9 +1,9 @@
-"""What made a record: the code, the versions of what it stands on, the machine and the time.
+"""The provenance of a record: the code, the versions of its dependencies, the machine and the time.
 
-A record keeps a list of entries, oldest first. It starts with one. Where a comparison, a run or an evaluation is continued or
-added to, the entries that it has stay, and one more is appended if it differs from each of them in more than its time. So the
-first entry is what began the record, and every entry's time is when it first took part. A record that was begun before records
-said what made them begins its list with an empty entry.
+A record keeps a list of entries, oldest first, and starts with one. When a comparison, a run or an evaluation is continued or
+extended, its entries stay; a new one is appended if it differs from each of them in more than its time. So the first entry
+describes how the record began, and the time of every entry says when it first took part. If a record began before records had
+entries, its list begins with an empty one.
 
 No entry names a host, a user or a path.
 """
@@ -30,13 +30,13 @@ _VERSIONED = (
 
 
 def provenance(*scripts: Path) -> Entry:
-    """The entry of what runs now: `time` (ISO 8601, UTC), `commit`, `versions` by package, and `machine`.
+    """The entry for this process: `time` (ISO 8601, UTC), `commit`, `versions` by package, and `machine`.
 
-    `machine` has the processor's name, the cores that this process may use, the memory in GiB and the accelerators (None where
-    torch sees none, or nothing imported it). Packages that are not installed are left out.
+    `machine` has the processor's name, the cores that this process may use, the memory in GiB and the accelerators. These are
+    None if torch sees none or is not imported. Packages that are not installed are omitted.
 
     Args:
-        scripts: folders beside the package whose uncommitted changes count too.
+        scripts: folders outside the package whose uncommitted changes count too.
     """
     return {
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -52,21 +52,21 @@ def provenance(*scripts: Path) -> Entry:
 
 
 def extended(known: Sequence[Entry], now: Entry) -> list[Entry]:
-    """The entries of a record that `now` adds to: those known, and `now` if it differs from each in more than its time."""
+    """The known entries of a record, and `now` if it differs from each of them in more than its time."""
     return list(known) if any(_timeless(entry) == _timeless(now) for entry in known) else [*known, now]
 
 
 def entries_of(record: dict[str, Any]) -> list[Entry]:
-    """The entries of a record that is to be added to; an empty one if it was begun before records had any."""
+    """The entries of a record to extend; a single empty one if the record began before records had entries."""
     entries: list[Entry] = record.get(PROVENANCE, [{}])
     return entries
 
 
 def commit(package: Path, *others: Path) -> str | None:
-    """The commit that `package` is checked out at, with "+dirty" where a file of these folders differs from it.
+    """The commit of the checkout that holds `package`, with "+dirty" if a file in these folders differs from it.
 
-    None where git does not track the folder, as in an installed wheel (whose environment may lie in a checkout of something
-    else), or cannot be asked.
+    None if git is missing or does not track the folder. An installed wheel is such a folder, even if its environment lies in
+    a checkout of another project.
     """
     if not _git(package, "ls-files", "--", "."):
         return None
@@ -78,9 +78,9 @@ def commit(package: Path, *others: Path) -> str | None:
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
-    """What git answers in a folder; None where it fails."""
+    """The output of git in a folder; None if git fails."""
     try:
-        # `status` would otherwise lock the index, which someone else's git may need.
+        # Otherwise `status` would lock the index, which another git process may need.
         answer = subprocess.run(
             ["git", "-C", str(folder), *arguments],
             capture_output=True,
@@ -121,7 +121,7 @@ def _memory_gib() -> float | None:
 
 
 def _accelerator() -> str | None:
-    """How many accelerators of which name torch sees; records are also written where nothing needs torch, so it is not imported."""
+    """The number and name of the accelerators that torch sees. Does not import torch, since some records need none."""
     torch = sys.modules.get("torch")
     if torch is None or not torch.accelerator.is_available():
         return None

@@ -1,10 +1,10 @@
-"""The settings that a run was made with, from what its folder or its comparison's says; needs no torch."""
+"""The settings of a run, read from its own folder or from that of its comparison; needs no torch."""
 
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from sfpo.methods import METHODS
+from sfpo.methods import METHODS, Method
 from sfpo.model.embedded import EMBEDDED
 from sfpo.model.embedded.recipe import EMBEDDED_RECIPE
 from sfpo.options import given, value_of
@@ -12,7 +12,7 @@ from sfpo.settings import SlowFastSettings
 
 
 def settings_of_run(configuration: Mapping[str, Any]) -> dict[str, Any]:
-    """What a run's own `config.yaml` says, over the defaults of what it leaves out."""
+    """The settings in a run's own `config.yaml`, and the defaults of those that it omits."""
     of_model = EMBEDDED_RECIPE if configuration.get("model") == EMBEDDED else {}
     return {f.name: f.default for f in fields(SlowFastSettings)} | of_model | dict(configuration)
 
@@ -20,22 +20,24 @@ def settings_of_run(configuration: Mapping[str, Any]) -> dict[str, Any]:
 def settings_of_variant(
     comparison: Mapping[str, Any], variant: Mapping[str, Any], configuration: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The settings of a variant's runs: its own over the comparison's over the defaults.
+    """The settings of a variant's runs: its own override the comparison's, and these override the defaults.
 
     Args:
-        comparison: what `comparison.json` says.
-        variant: its entry in there.
-        configuration: what the file says that the comparison named by `--config`, nothing where it named none.
+        comparison: the content of `comparison.json`.
+        variant: the variant's entry in it.
+        configuration: the content of the comparison's `--config` file, empty if it had none.
     """
-    method = variant["method"]
-    # What a file holds because it is of another method does not reach this one.
-    others = _sets(configuration.get("method"))
-    of_file = {name: value for name, value in configuration.items() if name not in others or others[name] != value}
-    common = {"model": comparison["model"], "task": comparison["task"], **given(comparison["train"])}
-    own = {name: value_of(value) for name, value in variant["settings"].items()}
-    return settings_of_run({**of_file, **common, **own, "method": method, **_sets(method)})
+    name = variant["method"]
+    method = _method(name)
+    of_file = method.of_file(configuration, _method(configuration.get("method", name)))
+    of_all = {setting: value for setting, value in given(comparison["train"]).items() if method.has(setting)}
+    own = {setting: value_of(value) for setting, value in variant["settings"].items()}
+    model_and_task = {"model": comparison["model"], "task": comparison["task"]}
+    return settings_of_run(
+        {**method.defaults, **of_file, **of_all, **own, **method.sets, **model_and_task, "method": name}
+    )
 
 
-def _sets(method: Any) -> Mapping[str, Any]:
+def _method(name: Any) -> Method:
     """Records may be of a method that is gone, or broken."""
-    return METHODS[method].sets if isinstance(method, str) and method in METHODS else {}
+    return METHODS[name] if isinstance(name, str) and name in METHODS else Method("unknown")

@@ -1,8 +1,10 @@
-"""What the entropy gate of a run did, from its records."""
+"""How α was decided in a run, above all by the entropy gate, from the run's records."""
 
 from dataclasses import dataclass
 
+from sfpo.report import region
 from sfpo.report.folder import Run, column
+from sfpo.report.region import has_region
 from sfpo.settings import SlowFastSettings
 
 
@@ -13,7 +15,7 @@ def has_gate(run: Run) -> bool:
 
 @dataclass(frozen=True)
 class Band:
-    """Where the gate lets the entropy be: τ standard deviations of the last `window` steps' around their mean."""
+    """The entropies that the gate allows: within τ standard deviations of the mean of the last `window` steps."""
 
     tau: float
     is_two_sided: bool
@@ -21,12 +23,12 @@ class Band:
 
     @property
     def text(self) -> str:
-        """As an interval of Z."""
+        """The band in words, as an interval of Z."""
         return f"the band of ±{self.tau:g}" if self.is_two_sided else f"what τ = {self.tau:g} allows"
 
 
 def band(run: Run) -> Band:
-    """The band of a run's gate; a setting that is no number counts as not made."""
+    """The band of a run's gate; a setting that is not a number is replaced by its default."""
     (tau,), (window,) = (column([run.settings], name) for name in ("entropy_threshold", "entropy_window"))
     return Band(
         SlowFastSettings.entropy_threshold if tau is None else tau,
@@ -39,11 +41,13 @@ def closed_steps(run: Run) -> list[int]:
     """Steps whose α the gate set to 0."""
     if not has_gate(run):
         return []
-    return [row["step"] for row, alpha in zip(run.steps, column(run.steps, "sfpo/alpha"), strict=True) if alpha == 0.0]
+    steps = zip(run.steps, column(run.steps, "sfpo/alpha"), column(run.steps, "sfpo/active_share"), strict=True)
+    # With a KL budget, α is also 0 if all completions have zero advantage.
+    return [row["step"] for row, alpha, share in steps if alpha == 0.0 and share != 0.0]
 
 
 def closed_ranges(run: Run) -> list[tuple[float, float]]:
-    """The same as ranges of steps in the log, each widened by half a step."""
+    """The `closed_steps` as ranges of consecutive log rows, each widened by half a step on both sides."""
     closed = set(closed_steps(run))
     ranges: list[tuple[float, float]] = []
     previous_closed = False
@@ -62,6 +66,13 @@ def what_happened(run: Run) -> str:
     if not alphas:
         return "This run recorded no α."
     count, opened = len(run.steps), max(alphas)
+    if has_region(run):
+        return " ".join(
+            [
+                *([f"The entropy gate closed in {len(closed_steps(run)):,} steps."] if has_gate(run) else []),
+                region.what_happened(run),
+            ]
+        )
     if not has_gate(run):
         if opened == 0.0:
             return "Plain GRPO: α is 0 by configuration in every step, and there is no gate."

@@ -1,4 +1,4 @@
-"""How what is shown was made, and how to make it again."""
+"""How a run or a comparison was made, and how to repeat it."""
 
 import shlex
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from sfpo.report.folder import Comparison, Run
 
 @dataclass(frozen=True)
 class Setup:
-    """Commands with a title each, and facts as names and values."""
+    """Commands with their titles, and facts as names and values."""
 
     commands: list[tuple[str, str]]
     facts: list[tuple[str, str]]
@@ -20,7 +20,7 @@ class Setup:
 
 
 def setup_of_run(run: Run) -> Setup:
-    """From its configuration file, which holds all that differs from the defaults."""
+    """The setup from the run's configuration file, which holds all settings that differ from the defaults."""
     again = f"sfpo train --config {CONFIG} --output_dir again"
     entries = _entries(run.facts)
     return Setup(
@@ -31,7 +31,7 @@ def setup_of_run(run: Run) -> Setup:
 
 
 def setup_of_comparison(comparison: Comparison) -> Setup:
-    """From the command that made it."""
+    """The setup from the command that made the comparison."""
     runs = [run for variant in comparison.variants for run in variant.runs.values()]
     described = next((run for run in runs if run.facts), Run("", ""))
     entries = _entries({PROVENANCE: comparison.provenance} if comparison.provenance else described.facts)
@@ -58,7 +58,7 @@ def _install(entries: list[Entry]) -> list[tuple[str, str]]:
     versions = {name: version for name, version in _versions(entries) if name != "python"}
     if not versions:
         return []
-    # "+cpu" and the like name builds, which an index may not have.
+    # Suffixes such as "+cpu" name builds that a package index may not have.
     pins = [f"{name}=={version.partition('+')[0]}" for name, version in versions.items() if name != "sfpo"]
     package = f"sfpo[trl]=={versions['sfpo']}" if "sfpo" in versions else "sfpo[trl]"
     return [("Install the same versions", f"pip install {shlex.join([package, *pins])}")]
@@ -76,7 +76,7 @@ def _facts(run: Run) -> list[tuple[str, str]]:
 
 
 def _made_by(entries: list[Entry]) -> list[tuple[str, str]]:
-    """The code and the machine that began what is shown, and how often others went on."""
+    """The code and the machine that began the run or comparison, and how often others continued it."""
     facts = []
     first: Entry = entries[0] if entries else {}
     if commit := first.get("commit"):
@@ -97,6 +97,6 @@ def _versions(entries: list[Entry]) -> list[tuple[str, str]]:
 
 
 def _entries(record: dict[str, Any]) -> list[Entry]:
-    """What made a record, oldest first. A run from before records said so has its versions."""
+    """The provenance of a record, oldest entry first. A run made before records had entries has only its versions."""
     entries = record.get(PROVENANCE) or [{"versions": record.get("versions")}]
     return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []

@@ -1,4 +1,4 @@
-"""Any procedural task of reasoning-gym, graded by its own scorer, but for wrong numbers that contain the right one's digits."""
+"""Any procedural task of reasoning-gym, graded by its own scorer; wrong numbers that contain the right one's digits get 0."""
 
 import re
 from typing import Any
@@ -9,21 +9,22 @@ from datasets import Dataset
 from reasoning_gym.factory import DATASETS
 
 from sfpo.errors import UsageError
-from sfpo.tasks.task import Reward, Task, completion_text, is_held_out
+from sfpo.grading import committed_answer, final_text
+from sfpo.tasks.task import Reward, Task, is_held_out
 
 _TAGGED = re.compile(r"<answer>\s*(.*?)\s*</answer>", re.DOTALL)
-_BOXED = re.compile(r"\\boxed\{((?:[^{}]|\{[^{}]*\})*)\}")
+_BOX = re.compile(r"\\boxed(?![A-Za-z])")
 _NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?")
 
-# A held-out problem is one in eight; drawing more than this many times what is asked for means there are too few.
+# One problem in eight is held out. If drawing this many times the requested number is not enough, there are too few.
 _DRAWS_PER_PROBLEM = 40
 
 
 def load(name: str, parameters: list[str], train_problems: int, eval_problems: int, seed: int) -> Task:
-    """`name` as in reasoning-gym, `parameters` as `key=value` for its configuration.
+    """Load the reasoning-gym task `name`; `parameters` are `key=value` settings of its configuration.
 
     Raises:
-        UsageError: unknown name or parameter, a value it does not take, or too few different problems.
+        UsageError: the name or a parameter is unknown, a value is not accepted, or there are too few different problems.
     """
     if name not in DATASETS:
         near = [known for known in sorted(DATASETS) if name and name.split("_")[0] in known]
@@ -42,15 +43,22 @@ def load(name: str, parameters: list[str], train_problems: int, eval_problems: i
     )
 
 
-def committed_answer(text: str, gold: str) -> str:
-    """The answer that a response commits to: tagged, boxed, the last number where a number is asked for, or its last line."""
-    for pattern in (_TAGGED, _BOXED):
-        if found := pattern.findall(text):
-            return str(found[-1]).strip()
-    if _NUMBER.fullmatch(gold.strip()):
-        numbers = _NUMBER.findall(text)
-        return str(numbers[-1]).rstrip(",") if numbers else ""
-    lines = text.strip().splitlines()
+def scored_text(response: str, gold: str) -> str:
+    """What reasoning-gym's scorer gets to see of a response: a tagged answer as it is, the answer that the response commits
+    to where that is boxed or a number is asked for, and its last line otherwise."""
+    if tagged := _TAGGED.findall(response):
+        return str(tagged[-1])
+    asks_for_a_number = _NUMBER.fullmatch(gold.strip()) is not None
+    if asks_for_a_number or _BOX.search(response):
+        answer = committed_answer(response)
+        if answer is None:
+            return ""
+        if not asks_for_a_number:
+            return answer.text.strip()
+        # The scorers compare text: "7 apples" is 7 to them only without the word.
+        numbers = _NUMBER.findall(answer.text.rpartition("=")[2])
+        return str(numbers[0]).rstrip(",") if len(numbers) == 1 else ""
+    lines = response.strip().splitlines()
     return lines[-1].strip() if lines else ""
 
 
@@ -62,7 +70,7 @@ def _parameter(text: str) -> tuple[str, Any]:
 
 
 def _draw(name: str, settings: dict[str, Any], seed: int, count: int, held_out: bool) -> list[dict[str, Any]]:
-    """`count` problems of one half; training may repeat problems where there are few, held-out ones differ."""
+    """`count` problems of one half; training problems may repeat where there are few, held-out problems never do."""
     kept: list[dict[str, Any]] = []
     seen: set[str] = set()
     try:
@@ -99,7 +107,7 @@ def _reward(scorer: Any, entries: list[dict[str, Any]]) -> Reward:
         for completion, index in zip(completions, entry, strict=True):
             problem = entries[index]
             gold = str(problem["answer"]).strip()
-            answer = committed_answer(completion_text(completion), gold)
+            answer = scored_text(final_text(completion), gold)
             mark = float(scorer.score_answer(answer, problem))
             scores.append(0.0 if mark < 1.0 and _contains_digits(answer, gold) else mark)
         return scores
@@ -108,9 +116,9 @@ def _reward(scorer: Any, entries: list[dict[str, Any]]) -> Reward:
 
 
 def _contains_digits(answer: str, gold: str) -> bool:
-    """Whether a number is written with another's digits in it, as 128 with those of 2.
+    """Whether both are numbers and the answer contains the gold's digits, as 128 contains 2.
 
-    Many of reasoning-gym's scorers give part marks to a text that contains the answer. For numbers a policy learns to
-    earn them by long ones, and forgets what it is asked.
+    Many of reasoning-gym's scorers give partial credit to a text that contains the answer. With numbers, a policy learns to
+    earn that credit by writing long ones, and forgets the question.
     """
     return bool(gold in answer and _NUMBER.fullmatch(answer) and _NUMBER.fullmatch(gold))

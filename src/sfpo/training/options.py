@@ -1,6 +1,7 @@
 """What `sfpo train` takes: its own options, TRL's configuration with SFPO's fields, and TRL's model options."""
 
 import argparse
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from enum import Enum
@@ -14,7 +15,7 @@ from sfpo.methods import DEFAULT_METHOD, METHODS, method_named, refuse_contradic
 from sfpo.model.cpu import bf16_is_faster
 from sfpo.model.embedded import EMBEDDED
 from sfpo.model.embedded.recipe import EMBEDDED_RECIPE
-from sfpo.options import OneLineErrors, Parser, check_at_least, config_of, flags, free_folder, given
+from sfpo.options import OneLineErrors, Parser, check_at_least, flags, free_folder, given, read_config, split_config
 from sfpo.trl import SFPOConfig
 from sfpo.trl.config import SlowFastFields
 
@@ -139,14 +140,18 @@ def parse(arguments: Sequence[str]) -> Parsed:
         UsageError: an unknown or contradictory option.
     """
     parser = _Parser((TrainOptions, SFPOConfig, ModelConfig), prog="sfpo train", allow_abbrev=False)
-    config = config_of(arguments)
+    path, others = split_config(arguments)
+    config = {} if path is None else read_config(path)
     first = _first_look(arguments, config)
-    defaults = {**_DEFAULTS, **_cpu_defaults(), **(EMBEDDED_RECIPE if first.model == EMBEDDED else {})}
+    recipe = EMBEDDED_RECIPE if first.model == EMBEDDED else {}
+    defaults = {**_DEFAULTS, **_cpu_defaults(), **recipe, **method_named(first.method).defaults}
     parser.set_defaults_with_config(**defaults, output_dir=free_folder(f"{first.task}-{first.method}"))
+    _set_environment(config.pop("env", {}))
+    if unknown := parser.set_defaults_with_config(**_of_method(first.method, arguments, config)):
+        raise UsageError(f"the configuration has options that there are not: {' '.join(unknown)}")
     try:
-        options, training, model = parser.parse_args_and_config(list(arguments))
+        options, training, model = parser.parse_args_into_dataclasses(others, look_for_args_file=False)
         _check(options)
-        _set_method(options.method, training, arguments, config, defaults)
     except ValueError as error:
         raise UsageError(_mended(str(error))) from error
     return Parsed(options, training, model, frozenset({*given(arguments), *config, *defaults}))
@@ -159,27 +164,27 @@ _ALWAYS_SHOWN = {
 _NOT_A_SETTING = {"dry_run", "resume_from_checkpoint"}
 
 
-def _set_method(
-    name: str, training: SFPOConfig, arguments: Sequence[str], config: dict[str, Any], defaults: dict[str, Any]
-) -> None:
-    """Set what defines the method, and refuse what contradicts it.
+def _of_method(name: str, arguments: Sequence[str], config: dict[str, Any]) -> dict[str, Any]:
+    """What a file sets for a method, with what defines the method; what contradicts it is refused.
 
-    A file speaks for the method that it names. A run's own `config.yaml` is taken back whole, with what is of no use to
-    its method; and where a flag chooses another method than the file, what the file's method set goes back to its default.
+    A file speaks for the method that it names. A run's own `config.yaml` is taken back, whatever it holds that is of no use
+    to its method; and where a flag chooses another method than the file, what defines the file's method is left out.
     """
     method, file_method = method_named(name), method_named(str(config.get("method", name)))
-    by_flag = {setting: " ".join(words) for setting, words in flags(arguments)}
-    for setting, written in by_flag.items():
-        if not method.has(setting):
-            refuse_contradiction(name, setting, getattr(training, setting), written)
-    for setting in file_method.sets.keys() & config.keys() - by_flag.keys():
-        value = getattr(training, setting)
-        if file_method is method:
-            refuse_contradiction(name, setting, value, f"{setting}: {value} in {given(arguments)['config']}")
-        elif value == file_method.sets[setting]:
-            setattr(training, setting, defaults.get(setting, getattr(SFPOConfig, setting)))
-    for setting, value in method.sets.items():
-        setattr(training, setting, value)
+    by_flag = given(arguments)
+    for setting, words in flags(arguments):
+        refuse_contradiction(name, setting, by_flag.get(setting), " ".join(words))
+    if file_method is method:
+        for setting in config.keys() & method.sets.keys() - by_flag.keys():
+            refuse_contradiction(name, setting, config[setting], f"{setting}: {config[setting]} in the configuration")
+    return {**method.of_file(config, file_method), **method.sets}
+
+
+def _set_environment(variables: Any) -> None:
+    """What a file says under `env`, as TRL's own commands read it."""
+    if not isinstance(variables, dict):
+        raise UsageError(f"env must hold 'NAME: value' lines, got {variables!r}")
+    os.environ.update({str(name): str(value) for name, value in variables.items()})
 
 
 def _first_look(arguments: Sequence[str], config: dict[str, Any]) -> argparse.Namespace:

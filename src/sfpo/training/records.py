@@ -9,9 +9,10 @@ from typing import Any
 import yaml
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from sfpo.grading import whole_text
 from sfpo.records.provenance import PROVENANCE, entries_of, extended, provenance
 from sfpo.records.run import COMPLETIONS, CONFIG, METRICS, RUN, read_rows
-from sfpo.tasks.task import Reward, completion_text
+from sfpo.tasks.task import Reward
 from sfpo.training.held_out import Evaluation
 
 
@@ -127,8 +128,8 @@ class RecordedReward:
         rows = [
             {
                 "step": state.global_step + 1,
-                "prompt": completion_text(prompt),
-                "completion": completion_text(completion),
+                "prompt": whole_text(prompt),
+                "completion": whole_text(completion),
                 "answer": answer,
                 "reward": reward,
             }
