@@ -40,7 +40,15 @@ def test_settings_are_read_and_converted():
             "+trainer.v1.sfpo.snapshot_device=none",
         )
     )
-    assert settings == SlowFastSettings(2, 1.0, "reversible", "upper", 5, 2.0, None)
+    assert settings == SlowFastSettings(
+        inner_steps=2,
+        alpha=1.0,
+        gate="reversible",
+        gate_sides="upper",
+        entropy_window=5,
+        entropy_threshold=2.0,
+        snapshot_device=None,
+    )
 
 
 @pytest.mark.parametrize(
@@ -50,7 +58,7 @@ def test_settings_are_read_and_converted():
         ("inner_steps=0", r"inner_steps \(K\) must be at least 1, got 0"),
         ("inner_steps=2.5", r"trainer\.v1\.sfpo\.inner_steps: .*2\.5"),
         ("alpha=1.5", r"alpha must be in \[0, 1\], got 1\.5"),
-        ("alpha=high", r"trainer\.v1\.sfpo\.alpha: .*high"),
+        ("alpha=high", r"alpha must be a number in \[0, 1\] or 'auto', got 'high'"),
         ("gate=open", r"gate must be 'exit', 'reversible' or 'off', got 'open'"),
         ("gate_sides=lower", r"sides must be one of"),
         ("entropy_window=1", r"at least 2 values, got 1"),
@@ -105,6 +113,12 @@ def test_what_is_wrong_under_sfpo_is_refused(overrides, message):
 )
 def test_what_is_right_under_sfpo_is_accepted(overrides):
     refuse_what_is_wrong(composed(*overrides), SlowFastSettings())
+
+
+def test_a_rule_for_alpha_is_refused():
+    settings = read_settings(composed("+trainer.v1.sfpo.alpha=auto"))
+    with pytest.raises(UsageError, match=r"trainer\.v1\.sfpo\.alpha=auto .* number in \[0, 1\]"):
+        refuse_what_is_wrong(composed(FSDP2), settings)
 
 
 def test_without_a_gate_no_entropy_is_needed():

@@ -84,6 +84,7 @@ class _Zero(Engine):
     _held_rates: list[float] | None = None
 
     def start(self) -> None:
+        self._held_rates = None
         self._deepspeed = self._trainer.model_wrapped
         self._optimizer = self._deepspeed.optimizer
         name = type(self._optimizer).__name__

@@ -10,6 +10,7 @@ from transformers import Trainer
 from sfpo.gate import EntropyGate
 from sfpo.gxpo import GXPO
 from sfpo.kl_stop import KLStop
+from sfpo.settings import ask_gate
 from sfpo.slow_fast import SlowFast, TrajectoryLine
 from sfpo.trl.engines import Engine
 from sfpo.trl.host import Host
@@ -189,16 +190,10 @@ class SFPOStep:
 
     def _rule_for(self, batch: list[list[MicroBatch]]) -> Rule:
         """α of this batch, or what chooses it; 0 where the gate is closed, or where no completion has an advantage."""
-        entropy = self.entropy_at_start(batch)
-        self._log.record("entropy", entropy)
-        if self.gate is not None:
-            alpha = self.gate.update(entropy)
-            self._log.record("gate_closed", float(self.gate.closed))
-            for name, value in (("z", self.gate.z), ("entropy_mean", self.gate.mean), ("entropy_std", self.gate.std)):
-                if value is not None:
-                    self._log.record(name, value)
-            if alpha == 0.0:
-                return 0.0
+        for name, value in ask_gate(self.gate, self.entropy_at_start(batch)).items():
+            self._log.record(name, value)
+        if self.gate is not None and self.gate.closed:
+            return 0.0
         args = self._trainer.args
         if args.target_kl is not None:
             return KLStop(args.target_kl)
