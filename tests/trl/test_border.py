@@ -92,7 +92,7 @@ OF_CONSTRUCTED_TRAINERS = [
 ]
 OF_GRPO_ALONE = ["_entropy_bonus_enabled", "importance_sampling_level", "loss_type", "tools", "top_entropy_quantile"]
 
-OF_PYTHON = {"_asdict": "a named tuple's", "_exit": "os._exit"}
+OF_PYTHON = {"_asdict": "a named tuple's", "_replace": "a named tuple's", "_exit": "os._exit"}
 
 OPTIONAL = {
     "getattr(module, 'is_causal', True)": "some of transformers' attention modules leave it out, which its own code reads so",
