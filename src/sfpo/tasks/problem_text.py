@@ -154,7 +154,7 @@ _SIGNS = {
 
 _FORMULAS = {"$": "$", "$$": "$$", "\\(": "\\)", "\\[": "\\]"}
 _OPENING, _CLOSING = {"(", "[", "\\{"}, {")", "]", "\\}"}
-_PUNCTUATION = {".", ",", ":", ";", "?", "-", '"', "''", "\\gap "}
+_PUNCTUATION = {".", ",", ":", ";", "?", "-", "~", '"', "''", "\\gap "}
 _LAST = {".", "?", ":", ";", ",", "\\gap "}
 _SHORT_WORDS = {
     "am", "an", "as", "at", "be", "by", "do", "go", "he", "if", "in", "is", "it", "me", "my", "no", "of", "on", "or", "so",
@@ -277,7 +277,8 @@ class _Reader:
 
     def _one(self, token: str, in_math: bool) -> Iterator[_Piece]:
         token = _SIGNS.get(token.rstrip("*") if token.startswith("\\") else token, token)
-        if not token.strip(_BLANK) or token in _SPACES or token in ("\\)", "\\]"):
+        is_tie = token == "~" and not in_math  # or a sign of logic
+        if not token.strip(_BLANK) or (token in _SPACES and not is_tie) or token in ("\\)", "\\]"):
             yield _SPACE
             if token in _DELIMITED and self._next_but_space() == ".":  # an empty delimiter
                 self._skip_space()
@@ -290,12 +291,13 @@ class _Reader:
         elif token == "{":
             group = self.read(in_math, "}")
             text = _joined(group)
-            if not _is_one(group):
+            # Outside of formulas braces are to be seen: {x} is a set, or a fractional part.
+            if not _is_one(group) or not (in_math or any(piece.kind == "tex" for piece in group)):
                 yield _Piece(f"{{{text}}}", "tex", in_math)
             else:
                 yield from group
         elif token in ("^", "_"):
-            script = self._argument(in_math)
+            script = self._argument(in_math, depth=1)
             if not script:
                 return
             if token == "^" and (script == "∘" or not script.strip("'")):
@@ -351,15 +353,15 @@ class _Reader:
                 text += f"{{{self._argument(in_math)}}}"
             yield _Piece(text if text != command else f"{command} ", "tex", in_math)
 
-    def _argument(self, in_math: bool) -> str:
-        """The argument that TeX reads after a command: a group, or a single sign, digit or letter."""
+    def _argument(self, in_math: bool, depth: int = 0) -> str:
+        """The argument that TeX reads after a command: a group, or a single sign, digit or letter. For `depth` see `_joined`."""
         self._skip_space()
         if self.position == len(self.tokens):
             return ""
         token = self.tokens[self.position]
         self.position += 1
         if token == "{":
-            return _joined(self.read(in_math, "}"))
+            return _joined(self.read(in_math, "}"), depth)
         if token in ("}", "$"):
             self.position -= 1
             return ""
@@ -394,11 +396,13 @@ class _Reader:
             self.position += 1
 
 
-def _joined(pieces: list[_Piece], is_whole: bool = False) -> str:
-    """The text of a sequence; spaces count only between numbers, and the punctuation of sentences does not count."""
+def _joined(pieces: list[_Piece], depth: int = 0, is_whole: bool = False) -> str:
+    """The text of a sequence; spaces count only between numbers, and the punctuation of sentences does not count.
+
+    `depth` is how many brackets surround it: within them, as in an index, all commas are those of lists.
+    """
     written: list[_Piece] = []
     is_apart = False
-    depth = 0
     index = 0
     while index < len(pieces):
         piece = pieces[index]
@@ -439,14 +443,19 @@ def _is_punctuation(written: list[_Piece], pieces: list[_Piece], index: int, dep
     if piece.text != "-" and following is not None and following.text.startswith(("\\\\", "\\end{")):
         return True  # the end of a row
     if piece.text == ".":
-        return not piece.in_math or following is None or not following.in_math
+        if piece.in_math:
+            return following is None or not following.in_math
+        is_product = following is not None and pieces[index + 1] is following and pieces[index - 1] is before
+        return not is_product or _is_word(before) or _is_word(following)
     if piece.in_math:
         return False
     if piece.text == "-":
         return _is_word(before) and _is_word(pieces[index + 1] if index + 1 < len(pieces) else None)
-    if piece == _GAP and following is not None and following.text == ".":
-        return True
-    return (depth == 0 or piece == _GAP) and (_is_word(before) or _is_word(following))
+    if piece == _GAP or piece.text == "?":  # the last thing of a statement, or the place of a sign as in 8 ? 3
+        return following is None or following.text in (".", "(") or _is_word(following)
+    later = pieces[index + 1 : index + 5]
+    is_article = [piece.text for piece in later[:3]] == [" ", "a", " "] and _is_word(later[-1])
+    return depth == 0 and (_is_word(before) or _is_word(following) or is_article)
 
 
 def _is_one(group: list[_Piece]) -> bool:

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from os.path import isfile
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def read_file(path: str | Path, option: str = "data_path") -> Table:
             Damage to a parquet file may show only when its rows are read.
     """
     file = Path(path)
-    if not file.is_file():
+    if not isfile(file):  # also where the name is too long to be one
         raise UsageError(f"there is no file {path}: give one with --{option}")
     if file.suffix not in READERS:
         raise UsageError(f"{path} is not a {', '.join(READERS)} file: convert it, or choose another --{option}")
