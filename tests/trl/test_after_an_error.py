@@ -100,9 +100,9 @@ def test_after_an_error_every_window_holds_its_own_micro_batches(
     windows = []
 
     class Watched(SFPOStep):
-        def _take(self, batch):
+        def _take(self, batch, *more):
             windows.append(batch)
-            super()._take(batch)
+            super()._take(batch, *more)
 
     monkeypatch.setattr("sfpo.trl.trainer.SFPOStep", Watched)
     trainer = make_trainer(tiny_model, tmp_path, steps_per_generation=steps_per_generation)
