@@ -49,8 +49,8 @@ class SlowFastMixin(_HostTrainer):
        Without `args` the output folder is named after SFPO, and so is the method in the model card.
     8. Metrics. The host's are those of pass 0, except `step_time`, which counts every pass. Under `sfpo/` come the entropy
        at θ_0, Z, α and the gate's state, optimizer steps per rollout batch, rollouts so far, the share of different
-       completions, drift, bytes of the copies of a step, GXPO's mean extrapolation, seconds for rollouts and for the update, and per pass the importance
-       ratio, KL to θ_0, clip fraction, entropy and gradient norm.
+       completions, drift, bytes of the copies of a step, GXPO's mean extrapolation, seconds for rollouts and for the
+       update, and per pass the importance ratio, KL to θ_0, clip fraction, entropy and gradient norm.
 
     The departures from `RLOOTrainer` are the same. The configuration must carry `SlowFastFields`.
 
