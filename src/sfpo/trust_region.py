@@ -90,9 +90,11 @@ class TrustRegion:
 
         None where no pass was made away from θ_0.
         """
+        return passes[-1] if self.is_outside(passes[-1]) else self.extrapolated_kl(passes)
+
+    def extrapolated_kl(self, passes: Sequence[float]) -> float | None:
+        """The KL after the steps of all these passes, by the power law; None where no pass was made away from θ_0."""
         end = float(len(passes))
-        if self.is_outside(passes[-1]):
-            return passes[-1]
         # A pass starts after k passes and, in the mean over its mini-batches, (M - 1) / 2M later.
         offset = (self.mini_batches - 1) / (2 * self.mini_batches)
         known = [(k + offset, kl) for k, kl in enumerate(passes) if k + offset > 0.0]

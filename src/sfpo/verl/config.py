@@ -85,3 +85,18 @@ def refuse_what_is_wrong(config: Any, settings: SlowFastSettings) -> None:
             "SFPO needs rollouts from the policy that it updates, so it has no asynchronous form: start "
             "verl.trainer.main_ppo with actor_rollout_ref.hybrid_engine=True and without async_training"
         )
+    if settings.alpha == AUTO:
+        _refuse_what_hides_the_kl(config)
+
+
+def _refuse_what_hides_the_kl(config: Any) -> None:
+    """Refuse where the KL that α is chosen by would not be that of the update."""
+    if config.algorithm.rollout_correction.bypass_mode:
+        raise UsageError(
+            f"{KEY}.alpha={AUTO} measures the KL from old_log_probs, which algorithm.rollout_correction.bypass_mode=True "
+            f"takes from the engine that samples: set it to False, or {KEY}.alpha to a number"
+        )
+    if config.distillation.enabled:
+        raise UsageError(
+            f"{KEY}.alpha={AUTO} was never tested with distillation.enabled=True: set it to False, or {KEY}.alpha to a number"
+        )
