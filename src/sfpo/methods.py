@@ -37,12 +37,15 @@ class Method:
     def of_file(self, configuration: Mapping[str, Any], written_for: "Method") -> dict[str, Any]:
         """What a configuration sets for this method, where it was written for that one.
 
-        Left out is what this method sets or has no use for, and what defines the other one.
+        Left out is what this method sets or has no use for, what defines the other one, and nulls in place of this
+        method's own defaults.
         """
         return {
             setting: value
             for setting, value in configuration.items()
-            if self.has(setting) and (written_for is self or not written_for.is_defined_by(setting, value))
+            if self.has(setting)
+            and (written_for is self or not written_for.is_defined_by(setting, value))
+            and not (value is None and setting in self.defaults)
         }
 
 
@@ -79,13 +82,13 @@ METHODS: dict[str, Method] = {
 }
 
 
-def method_named(name: str) -> Method:
+def method_named(name: object) -> Method:
     """The method of that name.
 
     Raises:
         UsageError: there is none.
     """
-    if name not in METHODS:
+    if not isinstance(name, str) or name not in METHODS:
         raise UsageError(f"unknown method '{name}': choose among {', '.join(METHODS)}")
     return METHODS[name]
 

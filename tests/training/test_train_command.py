@@ -233,6 +233,9 @@ def files(tmp_path):
         "grpo.yaml": "method: grpo\nalpha: 0.5",
         "half.yaml": "alpha: 0.5",
         "env.yaml": "env: 1",
+        "list.yaml": "method: [sfpo]",
+        "share.yaml": "inner_steps: 2.5",
+        "null.yaml": "task: null",
     }
     for name, text in contents.items():
         (tmp_path / name).write_text(text)
@@ -259,6 +262,13 @@ def files(tmp_path):
         (["--method", "grpo", "--inner_steps", "5"], "method grpo has no use for inner_steps"),
         (["--method", "sfpo", "--target_kl", "0.05"], "choose another method (multi_epoch)"),
         (["--config", "{}/env.yaml"], "env must hold"),
+        (["--config", "{}/list.yaml"], "unknown method"),
+        (["--config", "{}/share.yaml"], "inner_steps in the configuration should be a whole number, got 2.5"),
+        (["--config", "{}/null.yaml"], "task in the configuration should be text, got null"),
+        (["--method", "grpo", "--inner-steps", "5"], "method grpo has no use for inner_steps"),
+        (["--method", "multi_epoch", "--no-slow-correction"], "--no_slow_correction has no effect"),
+        (["--num_generations", "0"], "--num_generations must be at least 1"),
+        (["--snapshot_device", "cellar"], "snapshot_device must be 'cpu'"),
         (["--config", "{}/half.yaml", "stray"], "stray"),
         (["--method", "multi_epoch", "--gate", "exit"], "method multi_epoch sets gate to off"),
         (["--method", "multi_epoch", "--no_slow_correction"], "--no_slow_correction has no effect"),
@@ -288,7 +298,7 @@ def files(tmp_path):
         (["--alpha", "1.5"], "alpha must be in [0, 1]"),
         (["--alpha", "much"], "alpha must be a number in [0, 1] or 'auto', got 'much'"),
         (["--num_iterations", "2"], "num_iterations"),
-        (["--no_such_flag", "1"], "--no_such_flag"),
+        (["--no_such_flag", "1"], "there is no option '--no_such_flag'"),
         (["--eval_problems", "0"], "--eval_problems"),
         (["--config", "{}/missing.yaml"], "no configuration file"),
         (["--config", "{}/not_yaml.yaml"], "is not YAML"),
@@ -362,6 +372,14 @@ def test_gxpo_has_defaults_of_its_own_and_its_configuration_makes_no_other_metho
     assert own(*of_file) == ("running", 5, 0.3, 3)
     assert own(*of_file, "--method", "sfpo") == (None, 3, 0.3, 4)
     assert own(*of_file, "--method", "grpo")[0] is None
+
+
+def test_a_null_in_a_configuration_keeps_what_makes_the_method(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("method: gxpo\ngxpo_moments: null\ntask_params: min_terms=2")
+    parsed = parse(["--config", str(path), "--output_dir", str(tmp_path / "run")])
+    assert parsed.training.gxpo_moments == "restored"
+    assert parsed.command.task_params == ["min_terms=2"]  # one value for a list
 
 
 def test_what_a_method_sets_anyhow_may_be_said(tmp_path):

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import torch
 from trl import GRPOConfig, RLOOConfig
 
 from sfpo import gxpo
@@ -68,6 +69,7 @@ class SlowFastFields(SlowFastSettings, _HostConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.check_slow_fast()
+        self._check_snapshot_device()
         if self.target_kl is not None:
             KLStop(self.target_kl)
             if self.alpha != 1.0:
@@ -95,6 +97,15 @@ class SlowFastFields(SlowFastSettings, _HostConfig):
                 f"steps_per_generation ({per_rollout}) and gradient_accumulation_steps ({per_step}) must divide one "
                 "another under SFPO, so that every pass is a whole number of optimizer steps"
             )
+
+    def _check_snapshot_device(self) -> None:
+        if self.snapshot_device is not None:
+            try:
+                torch.device(self.snapshot_device)
+            except RuntimeError:
+                raise ValueError(
+                    f"snapshot_device must be 'cpu', another device or 'none', got {self.snapshot_device!r}"
+                ) from None
 
     def _check_gxpo(self, moments: str) -> None:
         if not isinstance(self.alpha, float):
