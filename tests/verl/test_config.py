@@ -127,12 +127,6 @@ def test_what_is_right_under_sfpo_is_accepted(overrides):
     refuse_what_is_wrong(composed(*overrides), SlowFastSettings())
 
 
-def test_a_rule_for_alpha_is_refused():
-    settings = read_settings(composed("+trainer.v1.sfpo.alpha=auto"))
-    with pytest.raises(UsageError, match=r"trainer\.v1\.sfpo\.alpha=auto .* number in \[0, 1\]"):
-        refuse_what_is_wrong(composed(FSDP2), settings)
-
-
 def test_without_a_gate_no_entropy_is_needed():
     config = composed(FSDP2, "algorithm.rollout_correction.bypass_mode=True")
     refuse_what_is_wrong(config, SlowFastSettings(gate="off"))

@@ -50,8 +50,6 @@ def refuse_what_is_wrong(config: Any, settings: SlowFastSettings) -> None:
     Raises:
         UsageError: what is wrong, and what to set instead.
     """
-    if settings.alpha == AUTO:
-        raise UsageError(f"{KEY}.alpha={AUTO} works under TRL only: set it to a number in [0, 1]")
     actor = config.actor_rollout_ref.actor
     if actor.strategy != "fsdp2":
         engine = _WHY_NOT_ON.get(
