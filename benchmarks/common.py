@@ -1,8 +1,9 @@
-"""What the benchmarks share: workers that take turns, facts about the machine, tables, goals and files.
+"""Code that the benchmarks share: workers that take turns, facts about the machine, tables, goals and files.
 
 A benchmark is a parent that measures nothing itself. It starts a worker process per variant (the same script with
 `--worker`), asks one of them at a time for one piece of work, A B C A B C, and takes the median over the rounds. So each
-variant has a process with settings of its own, only one of them ever runs, and what else the machine does hits all alike.
+variant has its own process with its own settings, only one of them runs at a time, and other work on the machine affects
+all of them equally.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ _ENVIRONMENT = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
 }
 _THREADS = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": cpu.SPINS}
-"""As `sfpo train` sets them."""
+"""The thread settings that `sfpo train` chooses."""
 
 
 def parser(description: str | None, rounds: int) -> argparse.ArgumentParser:
@@ -58,14 +59,14 @@ def parser(description: str | None, rounds: int) -> argparse.ArgumentParser:
 
 
 class WorkerError(RuntimeError):
-    """A worker ended without an answer; the message is the end of what it wrote to stderr."""
+    """A worker ended without an answer; the message is the end of its stderr."""
 
 
 class Worker:
     """This script in another process, with `settings` as its `--worker`.
 
     Args:
-        stock: let threads wait as torch comes, not as `sfpo train` has them.
+        stock: let threads wait by torch's defaults instead of the settings of `sfpo train`.
     """
 
     def __init__(self, settings: dict[str, Any], *, stock: bool = False) -> None:
@@ -79,7 +80,7 @@ class Worker:
             text=True,
         )
         self.facts = self._read()
-        """What the worker said of itself when it was ready."""
+        """The facts that the worker reported about itself when it was ready."""
 
     def ask(self, **request: Any) -> dict[str, Any]:
         assert self._process.stdin is not None
@@ -121,15 +122,15 @@ def in_bf16(model: str) -> bool:
 
 
 def made_by() -> dict[str, list[Entry]]:
-    """What makes a record, under the key that records of `sfpo` have it; changes of the benchmarks count too."""
-    # Imported for the accelerator's name: the parent may have had no need of torch so far.
+    """The provenance of a record, under the key that `sfpo`'s records use; changes to the benchmarks count too."""
+    # Import torch for the accelerator's name, because the parent may not have needed it so far.
     import torch  # noqa: F401
 
     return {PROVENANCE: [provenance(ROOT / "benchmarks")]}
 
 
 def machine() -> dict[str, Any]:
-    """What else a reader needs to know to compare the seconds with their own."""
+    """Further facts that readers need to compare the seconds with their own."""
     cpu_info = Path("/proc/cpuinfo")
     flags: set[str] = set()
     if cpu_info.exists():
@@ -156,7 +157,7 @@ def shown(summary: dict[str, Any], digits: int = 2) -> str:
 
 @dataclass(frozen=True)
 class Goal:
-    """Something to be reached: `value` at most (or at least) `bound`; None where it could not be measured."""
+    """A goal: `value` should be at most (or at least) `bound`; None if it could not be measured."""
 
     name: str
     value: float | None
@@ -189,7 +190,7 @@ def print_goals(goals: Sequence[Goal]) -> None:
 
 
 def folder(quick: bool) -> Path:
-    """Where results go; those of a smoke run must not stand where measurements do."""
+    """The folder for results; a smoke run must not overwrite measurements."""
     return ROOT / "runs" / "quick" if quick else ROOT / "results" / "speed"
 
 
@@ -209,7 +210,7 @@ def save(name: str, quick: bool, settings: dict[str, Any], goals: Sequence[Goal]
 
 
 def model_name(model: str) -> str:
-    """How a model is called in results, which must not tell where its file lies."""
+    """The name of a model in results, without the path of its file."""
     return Path(model).stem if model.endswith(".gguf") else Path(model).name
 
 
@@ -217,7 +218,7 @@ def model_name(model: str) -> str:
 
 
 class Requests:
-    """What the parent asks for, a line at a time. Whatever else is printed goes to stderr."""
+    """The parent's requests, one per line. All other output goes to stderr."""
 
     def __init__(self) -> None:
         self._answers = os.fdopen(os.dup(1), "w")

@@ -1,7 +1,8 @@
-"""Answers graded per second, beside math-verify in one process.
+"""Answers graded per second, compared with math-verify in one process.
 
-Two collections: the MATH-500 golds written as responses, and the difficult grader cases. `sfpo` grades with its workers
-(started before the clock), math-verify with its defaults in the main thread. Writes results/grading/benchmark.json.
+There are two collections: the MATH-500 golds written as responses, and the difficult grader cases. `sfpo` grades with its
+workers, which start before the clock does; math-verify grades with its defaults in the main thread. Writes
+results/grading/benchmark.json.
 
     python benchmarks/grading.py --data ../shared/data
 """
@@ -41,7 +42,7 @@ def main() -> None:
     for collection, rows in collections.items():
         for name, grader in graders.items():
             pairs = [(gold, response) for gold, response, _ in rows]
-            # The first answer pays for imports and for starting workers.
+            # The first answer includes the time to import modules and to start workers.
             grader([("x+1", r"\boxed{1+x}")])
             started = time.perf_counter()
             verdicts = grader(pairs)
@@ -74,7 +75,7 @@ def with_sfpo(pairs: list[Pair]) -> list[bool]:
 
 
 def with_math_verify(pairs: list[Pair]) -> list[bool]:
-    """math-verify as its documentation calls it, with the gold in a box (its default reads a bare gold as prose)."""
+    """math-verify called as in its documentation, with the gold in a box, since its default reads a bare gold as prose."""
     return [bool(verify(parse(f"\\boxed{{{gold}}}"), parse(response))) for gold, response in pairs]
 
 

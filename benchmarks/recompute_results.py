@@ -1,11 +1,14 @@
-"""Every figure of the comparisons under results/, computed again from their raw records.
+"""Recompute every figure of the comparisons under results/ from their raw records.
 
 For each folder of `results/` that holds a comparison, `summary.json` and `summary.md` follow from `comparison.json` and
-`evaluations.csv`; so do the tables of README.md and docs/results.md, which stand between `<!-- comparison NAME -->` and
-`<!-- end -->`, and between `<!-- reposition NAME ... -->` and `<!-- end -->` SFPO's accuracy beside multi-epoch GRPO's at the
-same passes, and between `<!-- closings SETTING ... -->` and `<!-- end -->` when gates of a setting (window/threshold/sides)
-would first have closed, from `gate-closures.json`. This script writes them anew; with `--check` it changes nothing and
-fails where something differs.
+`evaluations.csv`. So do the tables of README.md and docs/results.md, each of which ends with `<!-- end -->`:
+
+- `<!-- comparison NAME -->` begins the table of one comparison.
+- `<!-- reposition NAME ... -->` begins SFPO's accuracy compared with multi-epoch GRPO's at the same number of passes.
+- `<!-- closings SETTING ... -->` begins the steps at which gates with a setting (window/threshold/sides) would first have
+  closed, from `gate-closures.json`.
+
+This script writes all of them again; with `--check` it changes nothing and fails if something differs.
 
     python benchmarks/recompute_results.py
 """
@@ -75,7 +78,7 @@ def main() -> int:
 
 
 def table(summary: Summary) -> str:
-    """One row a variant: what it needs for GRPO's best accuracy, and where it ends."""
+    """One row per variant: what it needs to reach GRPO's best accuracy, and its accuracy at the end."""
     lines = [
         f"| | rollouts to GRPO's best | reduction | to {NEARLY:.0%} of it | time reduction | accuracy at the end |",
         "|---|---|---|---|---|---|",
@@ -94,7 +97,7 @@ def table(summary: Summary) -> str:
 
 
 def reposition(names: list[str]) -> str:
-    """One row a comparison and learning rate: SFPO's accuracy at the end minus that of multi-epoch GRPO, seed by seed."""
+    """One row per comparison and learning rate: SFPO's final accuracy minus that of multi-epoch GRPO, seed by seed."""
     lines = ["| comparison | learning rate | seeds | SFPO minus multi-epoch GRPO, at the end |", "|---|---|---|---|"]
     for name in names:
         ends: dict[str, dict[int, float]] = {}
@@ -153,7 +156,7 @@ def _finite(interval: Interval) -> dict[str, float | None]:
 
 
 def closings(settings: list[str]) -> str:
-    """One row a setting, one column a set of runs: the step of the first closing, median over seeds."""
+    """One row per setting and one column per set of runs: the step of the first closing, the median over seeds."""
     steps: dict[str, int] = {}
     first: dict[tuple[str, str], str] = {}
     for row in json.loads(TARGET.read_text())["closings"]:

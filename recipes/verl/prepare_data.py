@@ -1,4 +1,4 @@
-"""Training sets in verl's schema: python recipes/verl/prepare_data.py dapo+math [LOCAL_FILES [BENCHMARK_FOLDER]].
+"""Write training sets in verl's schema: python recipes/verl/prepare_data.py dapo+math [LOCAL_FILES [BENCHMARK_FOLDER]].
 
 Writes data/verl/NAME.parquet and data/verl/NAME-held-out.parquet, cleaned and split as `sfpo train --task NAME` does.
 """

@@ -22,11 +22,16 @@ class Parser(OneLineErrors, argparse.ArgumentParser):
 
 
 def flags(arguments: Sequence[str]) -> list[tuple[str, list[str]]]:
-    """Each flag's name with the words that it is written in; `--no_x` is named x, and what precedes the first flag ""."""
+    """Each flag's name with the words that it is written in; `--no_x` is named x, and what precedes the first flag "".
+
+    Hyphens in a flag become underscores, since the parsers of transformers and TRL read both.
+    """
     found: list[tuple[str, list[str]]] = []
     for word in arguments:
         if word.startswith("--"):
-            found.append((word[2:].partition("=")[0].removeprefix("no_"), [word]))
+            flag, equals, value = word[2:].partition("=")
+            flag = flag.replace("-", "_")
+            found.append((flag.removeprefix("no_"), [f"--{flag}{equals}{value}"]))
         elif found:
             found[-1][1].append(word)
         else:

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from sfpo import SlowFast
-from sfpo.slow_fast import CPU_CHUNK, SlowFastReport
+from sfpo.slow_fast import SlowFastReport
+from sfpo.snapshot import CPU_CHUNK
 
 
 def quadratic(hessian, rate):
@@ -380,12 +381,14 @@ def test_core_imports_torch_only():
 
     import sfpo
 
-    for name in ("slow_fast.py", "gate.py", "trust_region.py"):
-        tree = ast.parse((Path(sfpo.__file__).parent / name).read_text())
-        roots = {
-            alias.name.split(".")[0]
+    core = ("snapshot", "slow_fast", "gxpo", "gate", "trust_region")
+    for name in core:
+        tree = ast.parse((Path(sfpo.__file__).parent / f"{name}.py").read_text())
+        modules = {
+            alias.name
             for node in ast.walk(tree)
             if isinstance(node, ast.Import | ast.ImportFrom)
             for alias in (node.names if isinstance(node, ast.Import) else [ast.alias(node.module)])
         }
-        assert roots <= {"torch", *sys.stdlib_module_names}
+        others = modules - {f"sfpo.{one}" for one in core}
+        assert {module.split(".")[0] for module in others} <= {"torch", *sys.stdlib_module_names}

@@ -105,6 +105,25 @@ def test_a_kl_budget_leads_all_ranks_to_the_alpha_of_one_process(both, train_alo
     assert (max(alphas) < 1) if "outside" in scenario else (min(alphas) > 0 and alphas != [0.8, 0.8])
 
 
+@pytest.mark.parametrize("engine", ["ddp", "fsdp2"])
+def test_gxpo_extrapolates_on_all_ranks_as_on_one(both, train_alone, engine):
+    first, second = both[f"{engine}_gxpo"]
+    plain = train_alone("ddp_gxpo")
+    assert_same_training(first, plain, keys=["sfpo/pass_2/kl"])
+    for key in ("sfpo/extrapolation", "sfpo/drift"):
+        assert history(first, key) == history(second, key), key
+        assert history(first, key) == pytest.approx(history(plain, key), rel=1e-3), key
+    assert min(history(first, "sfpo/extrapolation")) > 1.1
+
+
+def test_gxpo_copies_the_shards_of_weights_gradient_and_moments(both):
+    result = both["fsdp2_gxpo_adam"][0]
+    size = sum(weight.nbytes for weight in result["weights"].values())
+    # The first of two mini-batches finds no optimizer's state.
+    assert [held / size for held in history(result, "sfpo/snapshot_bytes")] == pytest.approx([1.0, 2.0], rel=0.1)
+    assert history(result, "sfpo/optimizer_steps_per_rollout_batch") == [6, 6]
+
+
 def test_steps_and_schedule_of_mini_batches(both):
     result = both["ddp_mini_batches"][0]
     # Two mini-batches, each the batch of one step of the schedule; all passes but the slow one at the first's rate.

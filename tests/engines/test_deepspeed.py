@@ -56,7 +56,7 @@ def test_an_error_inside_a_trajectory_puts_the_masters_back(both, name):
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_equals_one_plain_process(both, train_alone, stage):
-    """In fp32 to float precision; what is left to bf16 is its rounding."""
+    """Equal to float precision in fp32, so that bf16 differs only by its rounding."""
     result, plain = both[f"{stage}_fp32"][0], train_alone(f"{stage}_fp32")
     for name, weight in plain["weights"].items():
         torch.testing.assert_close(result["masters"][name], weight, rtol=1e-4, atol=2e-6)
@@ -126,7 +126,7 @@ def test_alpha_one_is_multi_epoch_grpo(both):
 
 
 def test_steps_and_schedule(both):
-    """K + 1 optimizer steps a mini-batch, one of the schedule, whoever keeps the schedule."""
+    """K + 1 optimizer steps per mini-batch and one step of the schedule, whoever keeps the schedule."""
     for name in STAGES:
         assert both[name][0]["rates"] == pytest.approx([0.03] * 4 + [0.015] * 4)
     assert both["zero3_mini_batches"][0]["rates"] == pytest.approx([1e-2] * 7 + [0.5e-2])
@@ -173,7 +173,7 @@ def test_one_copy_of_the_local_masters_is_held(both, stage):
 
 
 def assert_near(ours, theirs):
-    """The same way from θ_0 in every stage of every step, but for what bf16 does to gradients."""
+    """The same displacement from θ_0 at every stage of every step, except for the effect of bf16 on gradients."""
 
     def way(result, step, stage):
         origin, point = result["stages"][0]["start"], result["stages"][step][stage]

@@ -37,9 +37,9 @@ def test_weights_are_synced_after_the_slow_correction_only(
         monkeypatch.delenv(name)
 
     class WatchedStep(SFPOStep):
-        def _take_trajectory(self, batch):
+        def _take_trajectory(self, batch, rule):
             events.append(("trajectory", None))
-            super()._take_trajectory(batch)
+            super()._take_trajectory(batch, rule)
             events.append(("trajectory end", None))
 
     monkeypatch.setattr("sfpo.trl.trainer.SFPOStep", WatchedStep)

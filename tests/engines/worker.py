@@ -292,6 +292,7 @@ MINI_BATCHES = {"steps_per_generation": 4}
 # A rate at which the trajectory stays inside the region, and one at which its first pass leaves it.
 AUTO = {"method": "sfpo", "alpha": "auto", "optim": "sgd", "learning_rate": 1e-3}
 OUTSIDE = AUTO | {"learning_rate": 1.0, "max_steps": 3}
+GXPO = {"method": "sfpo", "gxpo_moments": "restored", "inner_steps": 5, "alpha": 0.5}
 EPOCHS = {"lr_scheduler_type": "constant", "max_steps": 1}
 SAVING = {"max_steps": 3, "save_strategy": "steps", "save_steps": 2, "save_total_limit": None}
 CPU = {"device": "cpu", "pin_memory": False}
@@ -319,6 +320,9 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     "ddp_some_idle_mini_batches": {"engine": "ddp"} | SOME_IDLE | SGD | MINI_BATCHES,
     "ddp_compact_mini_batches": {"engine": "ddp"} | COMPACT | SGD | MINI_BATCHES,
     "fsdp2_compact": {"engine": "fsdp2"} | COMPACT | SGD,
+    "ddp_gxpo": {"engine": "ddp"} | GXPO | SGD,
+    "fsdp2_gxpo": {"engine": "fsdp2"} | GXPO | SGD,
+    "fsdp2_gxpo_adam": {"engine": "fsdp2"} | GXPO | MINI_BATCHES,
     "ddp_auto": {"engine": "ddp"} | AUTO,
     "ddp_auto_outside": {"engine": "ddp"} | OUTSIDE,
     "ddp_auto_mini_batches": {"engine": "ddp"} | AUTO | MINI_BATCHES,

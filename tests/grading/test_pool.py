@@ -1,39 +1,19 @@
 import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
 
 import pytest
+from grading_processes import children, ends, supervisors
 
 from sfpo.grading import Pool, grade, grade_all, validate_golds
 from sfpo.grading.pool import MEMORY_LIMIT, Task, _Worker, shared_pool
 
-SLOW = (r"\frac{x}{2}", r"\boxed{((((9!)!)!)!)!+x}")
+SLOW = (r"\frac{x}{2}", r"\boxed{7^{10^{9}}+x}")
 EASY = ("x+1", r"\boxed{1+x}")
-
-
-def ends(pid: int) -> bool:
-    """Whether a process is gone within ten seconds."""
-    for _ in range(100):
-        try:
-            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-                return True
-        except FileNotFoundError:
-            return True
-        time.sleep(0.1)
-    return False
-
-
-def children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def supervisors(pool: Pool) -> list[int]:
-    return [worker._process.pid for worker in pool._workers]
 
 
 def test_verdicts_keep_their_order_around_a_timeout() -> None:
@@ -48,7 +28,7 @@ def test_verdicts_keep_their_order_around_a_timeout() -> None:
         "correct",
         "correct",
     ]
-    assert 1.0 <= verdicts[2].seconds < 2.0
+    assert 0.5 < verdicts[2].seconds < 2.0
 
 
 def test_the_next_answer_does_not_wait_for_a_killed_worker() -> None:
@@ -67,15 +47,14 @@ def test_the_memory_limit_ends_an_answer_and_not_the_pool() -> None:
     assert [verdict.status for verdict in verdicts] == ["error", "correct", "correct", "correct"]
 
 
-def test_a_crashed_worker_costs_one_answer() -> None:
+def test_an_answer_whose_worker_was_killed_is_judged_again() -> None:
     pool = Pool()
     grade_all([EASY], pool=pool)
     victims = [child for supervisor in supervisors(pool) for child in children(supervisor)]
     killer = threading.Timer(0.5, lambda: [os.kill(pid, signal.SIGKILL) for pid in victims])
     killer.start()
-    started = time.perf_counter()
-    assert grade_all([SLOW], time_limit=30.0, pool=pool)[0].status == "error"
-    assert time.perf_counter() - started < 10
+    # It is judged once more, and this time to the end of its time.
+    assert grade_all([SLOW], time_limit=3.0, pool=pool)[0].status == "timeout"
     assert grade_all([EASY], pool=pool)[0].correct
     pool.close()
 
@@ -159,28 +138,6 @@ def test_a_fork_while_another_thread_grades_does_not_hang() -> None:
     thread.join(30)
 
 
-def test_workers_end_with_a_killed_parent() -> None:
-    script = (
-        "import time; from sfpo.grading import grade; from sfpo.grading.pool import shared_pool\n"
-        f"grade(*{EASY!r})\n"
-        "print(*[w._process.pid for w in shared_pool._workers], flush=True)\n"
-        f"grade(*{SLOW!r}, time_limit=2.0)\n"
-        "time.sleep(60)"
-    )
-    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
-    assert parent.stdout is not None
-    supervisors = [int(pid) for pid in parent.stdout.readline().split()]
-    deadline = time.monotonic() + 10.0
-    while not all(map(children, supervisors)) and time.monotonic() < deadline:
-        time.sleep(0.05)  # a supervisor forks its child once SymPy is imported
-    pids = supervisors + [child for pid in supervisors for child in children(pid)]
-    assert len(pids) >= 2 * len(supervisors) >= 2
-    time.sleep(0.3)
-    parent.kill()
-    parent.wait()
-    assert all(ends(pid) for pid in pids)
-
-
 def test_workers_never_load_torch() -> None:
     grade(*EASY)
     for supervisor in supervisors(shared_pool):
@@ -189,7 +146,7 @@ def test_workers_never_load_torch() -> None:
 
 def test_a_task_after_close_starts_new_workers() -> None:
     pool = Pool()
-    task = Task("x+1", "1+x", "1+x")
+    task = Task(*EASY)
     assert pool.judge([task], 5.0)[0].correct
     old = supervisors(pool)
     pool.close()

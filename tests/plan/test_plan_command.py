@@ -46,6 +46,14 @@ def test_flags_win_over_a_recipe_and_a_recipe_over_a_run(capsys, tmp_path):
     assert made["workload"]["completion_length"] > 10  # the run's
 
 
+def test_a_method_whose_passes_are_not_k_plus_one_is_not_planned_as_if_they_were(capsys, tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("method: gxpo\ninner_steps: 5\n")
+    code, _, err = plan(capsys, "--config", recipe)
+    assert code == 2
+    assert "three passes whatever K" in err
+
+
 def test_a_calibrated_plan_checks_other_runs(capsys):
     made = as_json(capsys, "--from", DEMO / "sfpo", "--check", DEMO / "grpo", DEMO / "multi_epoch")
     assert [round(c["passes"]) for c in made["checks"]] == [1, 4]

@@ -1,4 +1,4 @@
-"""What records say of what made them."""
+"""Records name the code, the versions and the machine that made them."""
 
 import getpass
 import json

@@ -1,4 +1,4 @@
-"""What a report says of a folder, before it is drawn."""
+"""The content of a report about a folder, before it is drawn."""
 
 import json
 import re
@@ -54,7 +54,8 @@ def test_a_gate_that_opens_again_is_told_by_its_ranges(tmp_path):
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     for row in rows:
         if row["kind"] == "train":
-            row["sfpo/alpha"] = 0.0 if row["step"] in (3, 7, 8) else 0.8
+            is_closed = row["step"] in (3, 7, 8)
+            row |= {"sfpo/alpha": 0.0 if is_closed else 0.8, "sfpo/gate_closed": float(is_closed)}
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert "Plain GRPO in 3 of 12 steps: 3, 7–8." in what_happened(read_folder(folder))
 

@@ -1,4 +1,4 @@
-"""What a report says of each gate is what its own run was made with."""
+"""A report describes each gate with the settings of its own run."""
 
 import json
 import shutil
@@ -69,7 +69,7 @@ def test_every_variant_is_shown_with_its_own_gate(compared):
 
 def test_a_window_that_was_never_full_is_told_with_its_size(tmp_path):
     run = content_of(read_folder(write_run(tmp_path / "run", steps=5, entropy_window=30))).runs[0]
-    assert run.gate_sentence == "The gate's window of 30 was never full in 5 steps: α stayed 0.8."
+    assert run.gate_sentence == "The gate's window of 30 was never full: α was 0.8 in all 5 steps."
 
 
 def test_the_published_comparison_of_gates_shows_each_its_own():

@@ -25,7 +25,7 @@ TABS = ["results", "training", "gate", "passes", "completions", "setup"]
 
 @pytest.fixture(scope="module")
 def browse(tmp_path_factory):
-    """Opens a file; afterwards the page must have kept to itself and reported no error."""
+    """Opens a file; afterwards the page must have made no requests and reported no error."""
     with playwright.sync_playwright() as running:
 
         @contextmanager

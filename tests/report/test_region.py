@@ -1,6 +1,7 @@
-"""What a report shows of a run whose α comes from a KL budget."""
+"""The report about a run whose α comes from a KL budget."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from report_folders import write_run
@@ -38,8 +39,28 @@ def test_alpha_the_budget_and_the_kl_are_drawn_and_told(run):
     for said in (
         "in 10 of 12 steps: 1 to 10, median 5.5",
         "at 50% of the budget",
-        "moved back 1 times",
+        "moved back 1 time.",
         "In 2 steps no completion had an advantage",
-        "gate closed in 0 steps",
+        "gate never closed",
     ):
         assert said in detail.gate_sentence
+
+
+def test_idle_steps_are_not_the_gates_nor_the_configurations(run):
+    (card,) = [card for card in content_of(run).cards if card.label == "entropy gate"]
+    assert (card.value, card.detail) == ("open", "closed in 0 of 12 steps")
+    idle = replace(run, steps=run.steps[10:])  # no step had a budget to keep
+    assert content_of(idle).runs[0].gate_sentence == (
+        "The entropy gate never closed. In 2 steps no completion had an advantage, and they were plain GRPO."
+    )
+
+
+@pytest.mark.parametrize(
+    ("gate", "said"), [({}, "No gate acted: "), ({"sfpo/gate_closed": 0.0}, "The gate's window of 10 was never full")]
+)
+def test_a_step_of_gxpo_without_a_gradient_is_not_the_gates(run, gate, said):
+    steps = [{"step": step, "sfpo/alpha": 0.5 * (step > 1)} | gate for step in (1, 2, 3)]
+    gxpo = replace(run, method="gxpo", steps=steps, settings=run.settings | {"entropy_window": 10})
+    (detail,) = content_of(gxpo).runs
+    assert said in detail.gate_sentence
+    assert detail.gate_sentence.endswith("α was 0.5 in all 3 steps but 1, in which no completion had an advantage.")

@@ -1,4 +1,4 @@
-"""Every benchmark by its name: from local copies, from the hub, from a file of one's own."""
+"""Every benchmark by its name: from local copies, from the hub, and from a user's own file."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Files that are not what they should be: one line that names the file and the row. And names that look like patterns."""
+"""Broken files, which one line names together with the row, and file names that look like patterns."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""A gold reaches the grader as its file has it, whatever the format and whatever stands beside it."""
+"""A gold reaches the grader exactly as its file has it, whatever the format and the other values of its column."""
 
 import csv
 import datetime

@@ -1,4 +1,4 @@
-"""Which texts are taken for one problem, and which are not."""
+"""Which texts count as the same problem, and which do not."""
 
 import pytest
 
@@ -40,6 +40,8 @@ SAME = [
     ("$1+2+\\dots+n$", "$1+2+\\cdots+n$"),
     ("For $x,$ find $y.$", "For $x$, find $y$."),
     ("integers $a$, $b$, and $c$", "integers $a, b$ and $c$"),
+    ("inside $ABCD$, a distance 2 away", "inside $ABCD$ a distance 2 away"),
+    ("Theorem~1 and $x~y$", "Theorem 1 and $xy$"),
     ("a two-digit number", "a two digit number"),
     ('the word "ABC"', "the word ``ABC''"),
     ("the word “ABC”", "the word ABC"),
@@ -104,12 +106,17 @@ DIFFERENT = [
     ("$f''(x)$", "$f'(x)$"),
     ("$5--3$", "$5-3$"),
     ("$\\pm 3$", "$3$"),
+    ("~p", "p"),
     ("$50\\%$", "$50$"),
     ("$90^\\circ$", "$90$"),
     ("$2*3$", "$23$"),
     ("$1:2$", "$12$"),
     ("$1?2?3$", "$123$"),
     ("5 ____ 3 = 8", "53 = 8"),
+    ("Complete ____ + 3 = 8", "Complete + 3 = 8"),
+    ("{x} + x", "x + x"),
+    ("the set {5}", "the set 5"),
+    ("the set {1, 2}", "the set 1, 2"),
     # points and commas
     ("Find 1.5", "Find 15"),
     ("Find 1.5", "Find 1,5"),
@@ -117,7 +124,10 @@ DIFFERENT = [
     ("$f(x,y)$", "$f(xy)$"),
     ("$(1,234)$", "$(1234)$"),
     ("$\\{1,234\\}$", "$\\{1234\\}$"),
+    ("$a_{1,200}$", "$a_{1200}$"),
     ("$a, b$", "$ab$"),
+    ("Find a, b", "Find ab"),
+    ("Find a.b", "Find ab"),
     ("$1 1/2$", "$11/2$"),
     ("the digits 1 2", "the digits 12"),
     ("$1+2+\\dots+n$", "$1+2+n$"),

@@ -138,18 +138,23 @@ def test_evaluating_more_often_does_not_change_the_training(trained, tmp_path, c
 @pytest.mark.parametrize(
     ("method", "passes", "alpha"),
     [
-        ("sfpo", [4, 4, 4], 0.8),
-        ("grpo", [1, 1, 1], 0.0),
-        ("multi_epoch", [4, 4, 4], 1.0),
-        ("lookahead", [3, 3, 3], 0.8),
+        ("sfpo", 4, 0.8),
+        ("grpo", 1, 0.0),
+        ("multi_epoch", 4, 1.0),
+        ("lookahead", 3, 0.8),
+        ("gxpo", 3, 0.5),
     ],
 )
 def test_each_method_makes_its_passes(tmp_path, capsys, method, passes, alpha):
     code, _, err = run(capsys, "train", *SMALL, "--method", method, "--output_dir", tmp_path)
     assert code == 0, err
     metrics = [row for row in rows(tmp_path / "metrics.jsonl") if row["kind"] == "train"]
-    assert [row["sfpo/optimizer_steps_per_rollout_batch"] for row in metrics] == passes
-    assert {row["sfpo/alpha"] for row in metrics} == {alpha}
+    # Without any advantage there is no gradient to extrapolate, and GXPO's step is GRPO's.
+    plain = [method == "gxpo" and row["frac_reward_zero_std"] == 1 for row in metrics]
+    assert not all(plain)
+    steps = [row["sfpo/optimizer_steps_per_rollout_batch"] for row in metrics]
+    assert steps == [1 if is_plain else passes for is_plain in plain]
+    assert {row["sfpo/alpha"] for row, is_plain in zip(metrics, plain, strict=True) if not is_plain} == {alpha}
 
 
 def test_dry_run_says_what_it_will_cost_and_writes_nothing(tmp_path, capsys):
@@ -228,6 +233,9 @@ def files(tmp_path):
         "grpo.yaml": "method: grpo\nalpha: 0.5",
         "half.yaml": "alpha: 0.5",
         "env.yaml": "env: 1",
+        "list.yaml": "method: [sfpo]",
+        "share.yaml": "inner_steps: 2.5",
+        "null.yaml": "task: null",
     }
     for name, text in contents.items():
         (tmp_path / name).write_text(text)
@@ -248,10 +256,19 @@ def files(tmp_path):
         (["--method", "ppo"], "unknown method 'ppo'"),
         (["--config", "{}/ppo.yaml"], "unknown method 'ppo'"),
         (["--method", "grpo", "--alpha", "0.5"], "--alpha 0.5 has no effect, since method grpo sets alpha to 0.0"),
-        (["--method", "grpo", "--alpha=0.5"], "choose another method (sfpo, lookahead)"),
+        (["--method", "grpo", "--alpha=0.5"], "choose another method (sfpo, lookahead, gxpo)"),
+        (["--method", "gxpo", "--inner_steps", "1"], "inner_steps (K) must be at least 2 for GXPO"),
+        (["--method", "gxpo", "--alpha", "auto"], "GXPO takes a number"),
         (["--method", "grpo", "--inner_steps", "5"], "method grpo has no use for inner_steps"),
         (["--method", "sfpo", "--target_kl", "0.05"], "choose another method (multi_epoch)"),
         (["--config", "{}/env.yaml"], "env must hold"),
+        (["--config", "{}/list.yaml"], "unknown method"),
+        (["--config", "{}/share.yaml"], "inner_steps in the configuration should be a whole number, got 2.5"),
+        (["--config", "{}/null.yaml"], "task in the configuration should be text, got null"),
+        (["--method", "grpo", "--inner-steps", "5"], "method grpo has no use for inner_steps"),
+        (["--method", "multi_epoch", "--no-slow-correction"], "--no_slow_correction has no effect"),
+        (["--num_generations", "0"], "--num_generations must be at least 1"),
+        (["--snapshot_device", "cellar"], "snapshot_device must be 'cpu'"),
         (["--config", "{}/half.yaml", "stray"], "stray"),
         (["--method", "multi_epoch", "--gate", "exit"], "method multi_epoch sets gate to off"),
         (["--method", "multi_epoch", "--no_slow_correction"], "--no_slow_correction has no effect"),
@@ -281,7 +298,7 @@ def files(tmp_path):
         (["--alpha", "1.5"], "alpha must be in [0, 1]"),
         (["--alpha", "much"], "alpha must be a number in [0, 1] or 'auto', got 'much'"),
         (["--num_iterations", "2"], "num_iterations"),
-        (["--no_such_flag", "1"], "--no_such_flag"),
+        (["--no_such_flag", "1"], "there is no option '--no_such_flag'"),
         (["--eval_problems", "0"], "--eval_problems"),
         (["--config", "{}/missing.yaml"], "no configuration file"),
         (["--config", "{}/not_yaml.yaml"], "is not YAML"),
@@ -341,6 +358,28 @@ def test_a_configuration_may_be_joined_to_its_flag_and_set_the_environment(tmp_p
     (tmp_path / "a.yaml").write_text("env:\n  SFPO_TEST: 1\ninner_steps: 5\n")
     assert parse([f"--config={tmp_path / 'a.yaml'}"]).training.inner_steps == 5
     assert os.environ.pop("SFPO_TEST") == "1"
+
+
+def test_gxpo_has_defaults_of_its_own_and_its_configuration_makes_no_other_method_gxpo(tmp_path):
+    def own(*arguments):
+        training = parse(["--output_dir", str(tmp_path / "run"), *arguments]).training
+        return training.gxpo_moments, training.inner_steps, training.alpha, training.passes
+
+    assert own("--method", "gxpo") == ("restored", 5, 0.5, 3)
+    assert own("--method", "gxpo", "--gxpo_moments", "running", "--inner_steps", "10") == ("running", 10, 0.5, 3)
+    (tmp_path / "gxpo.yaml").write_text("method: gxpo\ngxpo_moments: running\nalpha: 0.3\n")
+    of_file = ("--config", str(tmp_path / "gxpo.yaml"))
+    assert own(*of_file) == ("running", 5, 0.3, 3)
+    assert own(*of_file, "--method", "sfpo") == (None, 3, 0.3, 4)
+    assert own(*of_file, "--method", "grpo")[0] is None
+
+
+def test_a_null_in_a_configuration_keeps_what_makes_the_method(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("method: gxpo\ngxpo_moments: null\ntask_params: min_terms=2")
+    parsed = parse(["--config", str(path), "--output_dir", str(tmp_path / "run")])
+    assert parsed.training.gxpo_moments == "restored"
+    assert parsed.command.task_params == ["min_terms=2"]  # one value for a list
 
 
 def test_what_a_method_sets_anyhow_may_be_said(tmp_path):

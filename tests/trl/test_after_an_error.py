@@ -1,4 +1,4 @@
-"""What an error in one `train()` leaves to whatever the same trainer does next: nothing."""
+"""An error in one `train()` leaves nothing behind that affects the trainer's next call."""
 
 import pytest
 import torch
@@ -35,7 +35,7 @@ def reward_low_digits(completions, **columns):
 
 
 def reward_all(completions, **columns):
-    """Leaves no completion an advantage."""
+    """Gives every completion an advantage of zero."""
     return [1.0 for _ in completions]
 
 
@@ -100,9 +100,9 @@ def test_after_an_error_every_window_holds_its_own_micro_batches(
     windows = []
 
     class Watched(SFPOStep):
-        def _take(self, batch):
+        def _take(self, batch, *more):
             windows.append(batch)
-            super()._take(batch)
+            super()._take(batch, *more)
 
     monkeypatch.setattr("sfpo.trl.trainer.SFPOStep", Watched)
     trainer = make_trainer(tiny_model, tmp_path, steps_per_generation=steps_per_generation)

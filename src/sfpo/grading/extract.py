@@ -74,6 +74,11 @@ def committed_answer(response: str) -> Answer | None:
     return _stated(text)
 
 
+def boxed(gold: str) -> str:
+    """`gold` as a response that commits to it. A bare "1,2" or "(0, 1)" is only read as maths inside a box."""
+    return f"\\boxed{{{gold}}}"
+
+
 def _final_part(response: str) -> str | None:
     """What comes after the reasoning and before any invented next turn; None while the reasoning never ended."""
     text = response.replace("\ufeff", "")

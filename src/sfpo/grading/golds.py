@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .grade import boxed, grade_all
+from .extract import boxed
+from .grade import grade_all
 
 
 @dataclass(frozen=True)

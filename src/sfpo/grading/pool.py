@@ -1,9 +1,13 @@
 """Worker processes that can be killed: a time limit and a memory limit for every comparison.
 
 math-verify limits time with a signal, which raises in any thread but the main one and cannot interrupt a long
-operation inside Python's big integers. Here the clock runs in the caller and the comparison in another process
-(`worker.py`), started as a plain subprocess: it works from any thread and whatever the start method of the caller's
-own processes. POSIX only.
+operation inside Python's big integers. Here every comparison runs in another process, which a supervisor of its own
+(`supervisor.py`) watches and replaces. Supervisors are plain subprocesses, so they work from any thread and whatever
+the start method of the caller's own processes. POSIX only.
+
+A verdict never belongs to another answer: every request has an id that its reply repeats, a worker has one request at
+a time, and a worker that says anything unexpected, or nothing in time, is replaced. An answer whose worker was lost is
+judged once more, because somebody else may have killed it.
 """
 
 from __future__ import annotations
@@ -21,21 +25,48 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from typing import IO, NamedTuple
 
+from .inbox import Inbox
 from .verdict import Status, Verdict
 
 MEMORY_LIMIT = 1 << 30
 _START_LIMIT = 120.0
+# One that is killed while it starts is replaced; where its replacements do not start either, none will.
+_START_ATTEMPTS = 8
+# Processor time is what an answer is allowed. On a machine with this many busy processes for each core, a worker still
+# gets all of it before the wall clock calls the worker stopped.
+_WALL_SECONDS_PER_SECOND = 20.0
+# The supervisor ends its child at the wall clock's limit; one that does not in this many times the limit is stopped itself.
+_SUPERVISOR_ALLOWANCE = 1.5
+_SUPERVISOR = Path(__file__).with_name("start_supervisor.py")
+_FINAL: dict[str, Status] = {
+    "correct": "correct",
+    "wrong": "wrong",
+    "unparseable": "unparseable",
+    "timeout": "timeout",
+    "error": "error",
+    # These two are tried again before they are final.
+    "lost": "error",
+    "stalled": "timeout",
+}
 
 
 class Task(NamedTuple):
-    """One comparison: the gold, the answer, and the statement that the answer was read from."""
+    """One comparison: a gold, and a response that commits to an answer or to none."""
 
     gold: str
-    answer: str
-    whole: str
+    response: str
+
+
+class Outcome(NamedTuple):
+    """What became of task number `task` of a batch, in the supervisor's words, and the processor time it took."""
+
+    task: int
+    status: str
+    seconds: float
 
 
 class Pool:
@@ -51,10 +82,14 @@ class Pool:
         self._memory_limit = memory_limit
         self._workers: list[_Worker] = []
         self._lock = threading.Lock()
+        self.stale_replies = 0
+        """Replies to anything but the request in hand: dropped, and their worker replaced."""
+        self.replaced_workers = 0
+        """Workers that ended, stopped or said something unexpected."""
         _pools.add(self)
 
     def judge(self, tasks: Sequence[Task], time_limit: float) -> list[Verdict]:
-        """Verdicts in the order of `tasks`, each after at most `time_limit` seconds of its own.
+        """Verdicts in the order of `tasks`, each after at most `time_limit` seconds of a worker's processor time.
 
         Raises:
             ModuleNotFoundError: math-verify is not installed.
@@ -77,32 +112,29 @@ class Pool:
 
     def _judge(self, tasks: Sequence[Task], time_limit: float) -> list[Verdict]:
         verdicts: list[Verdict | None] = [None] * len(tasks)
-        pending = deque(enumerate(tasks))
+        pending = deque(range(len(tasks)))
+        tried: set[int] = set()
         while len(self._workers) < self._size:
             self._workers.append(_Worker(self._memory_limit))
-        with selectors.DefaultSelector() as selector:
+        while pending or any(worker.is_busy for worker in self._workers):
             for worker in self._workers:
-                selector.register(worker.replies, selectors.EVENT_READ, worker)
-            while pending or any(worker.task is not None for worker in self._workers):
-                for worker in self._workers:
-                    if worker.idle and pending:
-                        worker.send(*pending.popleft(), time_limit)
-                wait = max(0.0, min(worker.deadline for worker in self._workers) - time.monotonic())
-                for key, _ in selector.select(wait):
-                    worker = key.data
-                    for index, verdict in worker.receive():
-                        verdicts[index] = verdict
-                    if worker.ended:
-                        selector.unregister(worker.replies)
-                        worker.stop()
-                        self._workers.remove(worker)
-                        replacement = _Worker(self._memory_limit, second_try=worker.failed_to_start)
-                        self._workers.append(replacement)
-                        selector.register(replacement.replies, selectors.EVENT_READ, replacement)
-                for worker in self._workers:
-                    if time.monotonic() >= worker.deadline:
-                        index, verdict = worker.interrupt()
-                        verdicts[index] = verdict
+                if worker.is_idle and pending:
+                    index = pending.popleft()
+                    worker.send(index, tasks[index], time_limit)
+            _wait(self._workers)
+            for place, worker in enumerate(self._workers):
+                outcome = worker.progress()
+                if outcome is not None and outcome.status in ("lost", "stalled") and outcome.task not in tried:
+                    tried.add(outcome.task)
+                    pending.appendleft(outcome.task)
+                elif outcome is not None:
+                    verdicts[outcome.task] = Verdict(_FINAL[outcome.status], outcome.seconds)
+                if worker.in_doubt:
+                    self.replaced_workers += 1
+                    self.stale_replies += worker.stale_replies
+                    worker.stop()
+                    self._workers[place] = _Worker(self._memory_limit, failed_starts=worker.failed_starts)
+        assert None not in verdicts
         return [verdict for verdict in verdicts if verdict is not None]
 
     def _stop(self) -> None:
@@ -111,121 +143,149 @@ class Pool:
         self._workers = []
 
     def _forget(self) -> None:
-        """In a forked child: the workers are the parent's. Closing our copies of the pipes lets them end with it."""
+        """In a forked child: the workers are the parent's."""
         self._lock = threading.Lock()
-        for worker in self._workers:
-            worker.abandon()
         self._workers = []
 
 
 class _Worker:
-    """One supervisor process, the pid of its current child, and the task the child is busy with."""
+    """A supervisor with its child, seen from the caller, and the request they are busy with."""
 
-    def __init__(self, memory_limit: int, second_try: bool = False) -> None:
+    _ids = count()
+
+    def __init__(self, memory_limit: int, failed_starts: int = 0) -> None:
         if importlib.util.find_spec("math_verify") is None:
             raise ModuleNotFoundError("grading needs math-verify: pip install math-verify")
-        command = [sys.executable, str(Path(__file__).with_name("worker.py")), str(memory_limit)]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0
-        )
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._requests: IO[bytes] = self._process.stdin
-        self.replies: IO[bytes] = self._process.stdout
-        self._received = b""
-        self._child: int | None = None
-        self._started = 0.0
-        self._second_try = second_try
-        self.task: int | None = None
-        self.ended = False
-        self.failed_to_start = False
-        # While a child starts this is the time to give up on it, then the end of the current task.
+        command = [sys.executable, str(_SUPERVISOR), str(memory_limit), str(os.getpid())]
+        with _starting:
+            # A session of its own: Ctrl-C is for the caller, and one signal ends the supervisor together with its child.
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                bufsize=0,
+                start_new_session=True,
+            )
+            assert self._process.stdin is not None
+            assert self._process.stdout is not None
+            self.requests: IO[bytes] = self._process.stdin
+            self.replies: IO[bytes] = self._process.stdout
+            _running.add(self)
+        os.set_blocking(self.requests.fileno(), False)
+        self._inbox = Inbox(self.replies.fileno())
+        self._ready = False
+        self._id = -1
+        self._index: int | None = None
+        self.unsent = memoryview(b"")
+        self.in_doubt = False
+        self.failed_starts = failed_starts
+        self.stale_replies = 0
+        # While the supervisor starts this is the time to give up on it, then the end of the current request.
         self.deadline = time.monotonic() + _START_LIMIT
 
     @property
-    def idle(self) -> bool:
-        return self._child is not None and self.task is None
+    def is_idle(self) -> bool:
+        return self._ready and self._index is None
+
+    @property
+    def is_busy(self) -> bool:
+        return self._index is not None
 
     def send(self, index: int, task: Task, time_limit: float) -> None:
-        self.task = index
-        self._started = time.monotonic()
-        self.deadline = self._started + time_limit
-        request = json.dumps({**task._asdict(), "time_limit": time_limit}).encode() + b"\n"
-        view = memoryview(request)
-        # A process that ended shows when its replies are read.
-        with contextlib.suppress(BrokenPipeError):
-            while view:
-                view = view[self._requests.write(view) :]
+        wall_limit = time_limit * _WALL_SECONDS_PER_SECOND
+        self._id, self._index = next(self._ids), index
+        request = {"id": self._id, **task._asdict(), "time_limit": time_limit, "wall_limit": wall_limit}
+        self.unsent = memoryview(json.dumps(request).encode() + b"\n")
+        self.deadline = time.monotonic() + wall_limit * _SUPERVISOR_ALLOWANCE
+        self._write()
 
-    def receive(self) -> list[tuple[int, Verdict]]:
-        """The verdicts that arrived. A new child while a task was running means that the old one died of it."""
-        data = os.read(self.replies.fileno(), 1 << 16)
-        if not data:
-            # One that was killed is replaced; where its replacement does not start either, none will.
-            self.failed_to_start = self._child is None and self.task is None
-            if self.failed_to_start and self._second_try:
-                raise RuntimeError("a grading worker ended while it started")
-            self.ended = True
-            return [self._finish("error")] if self.task is not None else []
-        *lines, self._received = (self._received + data).split(b"\n")
-        verdicts = []
-        for line in lines:
-            message = json.loads(line)
-            if "ready" in message:
-                self._child = message["ready"]
-                if self.task is not None:
-                    verdicts.append(self._finish("error"))
-                self.deadline = float("inf")
-            elif self.task is not None:
-                verdicts.append(self._finish(message["status"]))
-                if message["status"] == "error":
-                    # This child is about to be replaced.
-                    self._child, self.deadline = None, time.monotonic() + _START_LIMIT
-        return verdicts
+    def progress(self) -> Outcome | None:
+        """Moves bytes where there are any, without waiting. What became of the request in hand, once that is known.
 
-    def interrupt(self) -> tuple[int, Verdict]:
-        """Kills the child at the end of its time."""
-        if self._child is None or self.task is None:
-            raise RuntimeError(f"a grading worker did not start within {_START_LIMIT:.0f} seconds")
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self._child, signal.SIGKILL)
-        result = self._finish("timeout")
-        self._child, self.deadline = None, time.monotonic() + _START_LIMIT
-        return result
+        Raises:
+            RuntimeError: this worker, like those before it, does not start.
+        """
+        self._write()
+        messages = self._inbox.receive()
+        outcome = None
+        for message in messages or ():
+            if not self._ready and message == {"ready": True}:
+                self._ready, self.failed_starts, self.deadline = True, 0, float("inf")
+            elif self.is_busy and message.get("id") == self._id:
+                outcome = self._finish(message["status"], message["seconds"])
+            else:
+                self.stale_replies += 1
+                self.in_doubt = True
+        if messages is None or time.monotonic() >= self.deadline:
+            self.in_doubt = True
+            if not self._ready:
+                self.failed_starts += 1
+                if messages is not None:
+                    raise RuntimeError(f"a grading worker did not start within {_START_LIMIT:.0f} seconds")
+                if self.failed_starts == _START_ATTEMPTS:
+                    raise RuntimeError("a grading worker ended while it started")
+        if self.in_doubt and self.is_busy:
+            return self._finish("lost" if messages is None else "stalled", 0.0)
+        return outcome
 
-    def _finish(self, status: Status) -> tuple[int, Verdict]:
-        assert self.task is not None
-        result = self.task, Verdict(status, time.monotonic() - self._started)
-        self.task, self.deadline = None, float("inf")
-        return result
+    def _write(self) -> None:
+        # A process that ended shows when its replies are read, a full pipe empties later.
+        with contextlib.suppress(BrokenPipeError, BlockingIOError):
+            while self.unsent:
+                self.unsent = self.unsent[os.write(self.requests.fileno(), self.unsent) :]
+
+    def _finish(self, status: str, seconds: float) -> Outcome:
+        assert self._index is not None
+        outcome = Outcome(self._index, status, seconds)
+        self._index, self.deadline, self.unsent = None, float("inf"), memoryview(b"")
+        return outcome
 
     def stop(self) -> None:
-        self._process.kill()
-        if self._child is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self._child, signal.SIGKILL)
-        self._requests.close()
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self.requests.close()
         self.replies.close()
         self._process.wait()
+        _running.discard(self)
 
     def abandon(self) -> None:
-        self._requests.close()
+        """In a forked child: closing our copies of the pipes lets the parent's workers end with it."""
+        self.requests.close()
         self.replies.close()
         # Popen would warn about, and try to reap, a process that is not this process's child.
         self._process.returncode = 0
+
+
+def _wait(workers: Sequence[_Worker]) -> None:
+    """Returns when a worker has something to say, takes more of its request, or is late."""
+    with selectors.DefaultSelector() as selector:
+        for worker in workers:
+            selector.register(worker.replies, selectors.EVENT_READ)
+            if worker.unsent:
+                selector.register(worker.requests, selectors.EVENT_WRITE)
+        first = min(worker.deadline for worker in workers)
+        selector.select(None if first == float("inf") else max(0.0, first - time.monotonic()))
 
 
 def _available_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+# No fork happens between a worker's start and its entry here, so that a child closes its copies of every worker's pipes.
+_starting = threading.RLock()
+_running: weakref.WeakSet[_Worker] = weakref.WeakSet()
 _pools: weakref.WeakSet[Pool] = weakref.WeakSet()
 shared_pool = Pool()
 
 
 def _after_fork() -> None:
+    for worker in list(_running):
+        worker.abandon()
+    _running.clear()
     for pool in _pools:
         pool._forget()
+    _starting.release()
 
 
-os.register_at_fork(after_in_child=_after_fork)
+os.register_at_fork(before=_starting.acquire, after_in_parent=_starting.release, after_in_child=_after_fork)

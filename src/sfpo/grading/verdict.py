@@ -12,7 +12,7 @@ Status = Literal["correct", "wrong", "unparseable", "timeout", "error"]
 
 @dataclass(frozen=True)
 class Verdict:
-    """The outcome for one answer; `seconds` is the time spent on it, without waiting for a free worker."""
+    """The outcome for one answer; `seconds` is the processor time spent on it."""
 
     status: Status
     seconds: float

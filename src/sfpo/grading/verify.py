@@ -13,6 +13,7 @@ from typing import Any, Literal
 from math_verify import verify
 
 from .exact import exact_number
+from .extract import boxed, committed_answer
 from .normalise import normalise
 from .regions import region, same_set
 from .structure import (
@@ -36,6 +37,14 @@ _BASES = {
     "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10, "eleven": 11,
     "twelve": 12, "sixteen": 16,
 }  # fmt: skip
+
+
+def judge_response(gold: str, response: str) -> Verdict:
+    """Whether the answer that `response` commits to equals `gold`."""
+    expected, answer = committed_answer(boxed(gold)), committed_answer(response)
+    if expected is None or answer is None:
+        return "unparseable"
+    return judge(expected.text, answer.text, answer.whole)
 
 
 def judge(gold: str, answer: str, whole: str) -> Verdict:

@@ -59,6 +59,11 @@ def parse(arguments: Sequence[str]) -> Options:
     given: dict[str, Any] = run.settings | _as_settings(run.typical()) if run else {}
     given |= read_config(flags["config"]) if flags["config"] else {}
     given |= {name: value for name, value in flags.items() if value is not None}
+    if given.get("method") == "gxpo":
+        raise UsageError(
+            "sfpo plan knows no steps of method gxpo, which makes three passes whatever K: give a configuration or a run of "
+            "method sfpo, with --inner_steps 2 for as many passes"
+        )
     model = given.get("model", EMBEDDED)
     settings = defaults(model) | given
     for option in _DEFAULTS.keys() - {"bf16"}:
@@ -80,7 +85,7 @@ def parse(arguments: Sequence[str]) -> Options:
 
 
 def defaults(model: str) -> dict[str, Any]:
-    """The settings that cost depends on, as far as nothing is said of them."""
+    """The defaults of the settings that determine cost."""
     return _DEFAULTS | ({**EMBEDDED_RECIPE, "prompt_length": _EMBEDDED_PROMPT} if model == EMBEDDED else {})
 
 

@@ -33,7 +33,9 @@ def settings_of_variant(
     of_all = {setting: value for setting, value in given(comparison["train"]).items() if method.has(setting)}
     own = {setting: value_of(value) for setting, value in variant["settings"].items()}
     model_and_task = {"model": comparison["model"], "task": comparison["task"]}
-    return settings_of_run({**of_file, **of_all, **own, **method.sets, **model_and_task, "method": name})
+    return settings_of_run(
+        {**method.defaults, **of_file, **of_all, **own, **method.sets, **model_and_task, "method": name}
+    )
 
 
 def _method(name: Any) -> Method:

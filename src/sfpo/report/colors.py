@@ -17,6 +17,7 @@ _METHODS = {
     "grpo": Color("#0a6cb0", "#62b5f5"),
     "multi_epoch": Color("#008f69", "#35cfa2"),
     "lookahead": Color("#a2508b", "#e29bcf"),
+    "gxpo": Color("#8a6d00", "#d9bd3f"),
 }
 NEUTRAL = Color("#5d6673", "#a3adbb")
 

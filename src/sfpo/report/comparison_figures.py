@@ -72,7 +72,7 @@ class ComparisonFigures:
         return [*figures, *self._over_steps("grad_norm", "Gradient norm", NORM, "grad_norm"), *self._time()]
 
     def gate(self) -> list[Figure]:
-        """Entropy of all variants, α of those in which it varies, and the KL that a budget led to."""
+        """Entropy of all variants, α of those in which it varies, and the KL of those with a budget."""
         return [
             *self._over_steps("entropy", "Entropy", NATS, "sfpo/entropy"),
             *self._over_steps("alpha", "α", Axis("α, mean over seeds"), "sfpo/alpha", _alpha_varies),

@@ -24,6 +24,7 @@ from sfpo.report.headline import (
 from sfpo.report.run_figures import passes_of
 from sfpo.report.setup import Setup, setup_of_comparison, setup_of_run
 from sfpo.report.thinning import thinned
+from sfpo.report.wording import counted
 
 # These limits keep a page about many long runs at a few megabytes.
 _STEPS_PER_RUN = 400
@@ -117,7 +118,7 @@ def _of_comparison(comparison: Comparison) -> Content:
     most = max(40, min(_STEPS_PER_RUN, _STEPS_OF_ALL_RUNS // max(1, len(runs))))
     figures = ComparisonFigures(comparison, most)
     characters = _CHARACTERS_OF_COMPLETIONS // max(1, len(runs))
-    facts = [_count(len(comparison.variants), "variant"), _count(len(comparison.seeds), "seed")]
+    facts = [counted(len(comparison.variants), "variant"), counted(len(comparison.seeds), "seed")]
     if comparison.held_out_problems:
         facts.append(f"{comparison.held_out_problems:,} held-out problems")
     return Content(
@@ -210,10 +211,6 @@ def _cut(text: Any) -> str:
     text = "" if text is None else str(text)
     left_out = len(text) - _CHARACTERS_OF_A_TEXT
     return text if left_out <= 0 else f"{text[:_CHARACTERS_OF_A_TEXT]} … ({left_out:,} more characters)"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _short(value: Any) -> Any:

@@ -30,7 +30,7 @@ class Run:
     configuration: str = ""
     """The text of `config.yaml`, empty if there is none."""
     settings: dict[str, Any] = field(default_factory=dict)
-    """What that text says over the defaults; of a comparison's run that left no such text, what the comparison says."""
+    """The settings in that text, or in the comparison if the run left no such text, and the defaults of all others."""
     facts: dict[str, Any] = field(default_factory=dict)
     """`run.json`."""
     notes: list[str] = field(default_factory=list)
@@ -65,7 +65,7 @@ class Comparison:
     held_out_problems: int
     notes: list[str]
     provenance: Any
-    """What made it, as far as it is known."""
+    """The code, versions and machine that made it, as far as they are known."""
 
     @property
     def varied(self) -> dict[str, list[str]]:
@@ -183,11 +183,11 @@ def _read_comparison(folder: Path) -> Comparison:
 
 
 def _common_file(specification: dict[str, Any], notes: list[str]) -> dict[str, Any]:
-    """The configuration that a comparison gave to all its runs."""
+    """The configuration file that a comparison used for all its runs."""
     try:
         return config_of(specification["train"])
     except UsageError as error:
-        if (note := f"{error}: settings that it made are taken to be the defaults.") not in notes:
+        if (note := f"{error}: the report assumes the defaults for its settings.") not in notes:
             notes.append(note)
         return {}
 

@@ -8,6 +8,7 @@ from sfpo.report.colors import NEUTRAL, Color, color_of
 from sfpo.report.folder import Comparison, Run, Variant, column
 from sfpo.report.gate import closed_steps, has_gate
 from sfpo.report.run_figures import evaluated, interval_of
+from sfpo.report.wording import counted
 
 _MOST_CARDS = 6
 
@@ -68,7 +69,7 @@ def cards_of_run(run: Run) -> list[Card]:
     if has_gate(run):
         closed = closed_steps(run)
         value = f"closed at step {closed[0]:,}" if closed else "open"
-        detail = f"{len(closed):,} of {len(run.steps):,} steps were plain GRPO"
+        detail = f"closed in {len(closed):,} of {counted(len(run.steps), 'step')}"
         cards.append(Card("entropy gate", value, detail, [], color))
     return cards
 
@@ -157,7 +158,7 @@ def gate_tables_of_comparison(comparison: Comparison) -> list[Table]:
                 closed = closed_steps(run)
                 cells = [f"{closed[0]:,}" if closed else "never", f"{len(closed):,} of {len(run.steps):,}"]
                 rows.append([variant.name, str(seed), *cells])
-    columns = ["variant", "seed", "first step with α = 0", "steps of plain GRPO"]
+    columns = ["variant", "seed", "first closed step", "closed steps"]
     return [Table("When the gates closed", "One row for each run that has a gate.", columns, rows)] if rows else []
 
 

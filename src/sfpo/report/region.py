@@ -1,13 +1,14 @@
-"""What the trust region of a run did, from its records: α from a KL budget."""
+"""How the trust region of a run chose α from a KL budget, from the run's records."""
 
 from statistics import median
 
 from sfpo.report.folder import Run, column
+from sfpo.report.wording import counted
 
 
 def has_region(run: Run) -> bool:
-    """Whether a KL budget decided α in some step."""
-    return any("sfpo/kl_budget" in row for row in run.steps)
+    """Whether a KL budget decided α, where a completion had an advantage and the gate was open."""
+    return any("sfpo/active_share" in row or "sfpo/kl_budget" in row for row in run.steps)
 
 
 def what_happened(run: Run) -> str:
@@ -27,8 +28,9 @@ def what_happened(run: Run) -> str:
         said.append(f"Before the slow pass the policy was at {median(shares):.0%} of the budget in the median step.")
     searches = sum(value or 0.0 for value in column(rows, "sfpo/line_search_steps"))
     if searches:
-        said.append(f"The line search moved back {searches:g} times.")
+        said.append(f"The line search moved back {counted(round(searches), 'time')}.")
     idle = sum(share == 0.0 for share in column(run.steps, "sfpo/active_share"))
     if idle:
-        said.append(f"In {idle:,} steps no completion had an advantage, and they were plain GRPO.")
+        were = "it was" if idle == 1 else "they were"
+        said.append(f"In {counted(idle, 'step')} no completion had an advantage, and {were} plain GRPO.")
     return " ".join(said)

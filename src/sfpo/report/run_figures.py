@@ -203,7 +203,9 @@ def moves_in_pass_0(run: Run) -> bool:
 
 def is_slow(run: Run, index: int) -> bool:
     """Whether a pass is the slow correction."""
-    # Where a KL budget ends trajectories, it is now one pass, now another.
+    if run.method == "gxpo":
+        return index == 2
+    # If a KL budget ends trajectories early, the slow correction is not always the same pass.
     return run.method == "sfpo" and run.settings.get("inner_steps") == index and not has_region(run)
 
 

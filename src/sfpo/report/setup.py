@@ -76,7 +76,7 @@ def _facts(run: Run) -> list[tuple[str, str]]:
 
 
 def _made_by(entries: list[Entry]) -> list[tuple[str, str]]:
-    """The code and the machine that began what is shown, and how often others went on."""
+    """The code and the machine that began the run or comparison, and how often others continued it."""
     facts = []
     first: Entry = entries[0] if entries else {}
     if commit := first.get("commit"):
@@ -97,6 +97,6 @@ def _versions(entries: list[Entry]) -> list[tuple[str, str]]:
 
 
 def _entries(record: dict[str, Any]) -> list[Entry]:
-    """What made a record, oldest first. A run from before records said so has its versions."""
+    """The provenance of a record, oldest entry first. A run made before records had entries has only its versions."""
     entries = record.get(PROVENANCE) or [{"versions": record.get("versions")}]
     return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from os.path import isdir, isfile
 from pathlib import Path
 
 from sfpo.errors import UsageError
@@ -102,7 +103,7 @@ def load_benchmark(name: str, data_path: str | None = None, option: str = "data_
 def local_copy(name: str, folder: str) -> Path | None:
     """The file of a known benchmark in a folder, in any of the formats that can be read."""
     paths = [Path(folder) / f"{KNOWN[name].file}{suffix}" for suffix in READERS]
-    return next((path for path in paths if path.is_file()), None)
+    return next((path for path in paths if isfile(path)), None)
 
 
 def benchmark_texts(folder: str | None) -> BenchmarkTexts:
@@ -111,7 +112,7 @@ def benchmark_texts(folder: str | None) -> BenchmarkTexts:
     Raises:
         UsageError: `folder` is not a folder, or a file in it cannot be read.
     """
-    if folder is not None and not Path(folder).is_dir():
+    if folder is not None and not isdir(folder):
         raise UsageError(f"there is no folder {folder}: give the one with the benchmarks to --benchmark_data_path")
     texts: dict[str, str] = {}
     missing: list[str] = []

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from os.path import isfile
 
 from datasets import Dataset
 
@@ -114,7 +114,7 @@ def _read(name: str, data_path: str | None) -> Iterator[Row]:
             local = f"give a local copy with --data_path {','.join(f'{part}.parquet' for part in sets)}"
             yield from read_rows(read_hub(SETS[part], local))
         return
-    paths = [data_path] if len(sets) == 1 and Path(data_path).is_file() else data_path.split(",")
+    paths = [data_path] if len(sets) == 1 and isfile(data_path) else data_path.split(",")
     if len(paths) != len(sets):
         files = f"{len(sets)} files with commas between them" if len(sets) > 1 else "one file"
         raise UsageError(f"--task {name} is made of {', '.join(sets)}: give {files} with --data_path")

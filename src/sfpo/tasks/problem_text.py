@@ -1,9 +1,9 @@
-"""The text of a problem without its layout: what two copies of one problem share, and two problems do not.
+"""The text of a problem without its layout, which is equal for two copies of one problem and differs between problems.
 
 Copies of a problem differ in spaces, dollar signs, fonts, synonyms such as `\\le` and `\\leq`, the capital letter of a
-word, and the punctuation of sentences. Everything else may change what is asked and stays: brackets and their kind, what a
-radical, a fraction, an exponent or an index extends over, factorials, primes, decimal points, the commas of a list.
-Where a difference could be either, it stays: a repeat that is missed costs less than a problem that is lost.
+word, and the punctuation of sentences. Everything else may change the question and stays: brackets and their kind, the
+extent of a radical, a fraction, an exponent or an index, factorials, primes, decimal points, the commas of a list.
+A difference that could be either stays: to miss a repeat costs less than to lose a problem.
 """
 
 import re
@@ -154,7 +154,7 @@ _SIGNS = {
 
 _FORMULAS = {"$": "$", "$$": "$$", "\\(": "\\)", "\\[": "\\]"}
 _OPENING, _CLOSING = {"(", "[", "\\{"}, {")", "]", "\\}"}
-_PUNCTUATION = {".", ",", ":", ";", "?", "-", '"', "''", "\\gap "}
+_PUNCTUATION = {".", ",", ":", ";", "?", "-", "~", '"', "''", "\\gap "}
 _LAST = {".", "?", ":", ";", ",", "\\gap "}
 _SHORT_WORDS = {
     "am", "an", "as", "at", "be", "by", "do", "go", "he", "if", "in", "is", "it", "me", "my", "no", "of", "on", "or", "so",
@@ -165,7 +165,7 @@ Kind = Literal["letters", "number", "space", "mark", "tex"]
 
 
 class _Piece(NamedTuple):
-    """`in_math` is whether the piece stands between dollar signs or in an argument, where commas and periods count."""
+    """`in_math`: whether the piece is between dollar signs or in an argument, where commas and periods count."""
 
     text: str
     kind: Kind
@@ -178,7 +178,7 @@ _GAP = _Piece("\\gap ", "tex", False)  # to be filled in, as in `the sum is ____
 
 
 def normalised(problem: str) -> str:
-    """A problem's text without its layout, for comparison with others of its kind; see the module."""
+    """A problem's text without its layout, for comparison with other such texts; see the module."""
     text = _SPACED_DOTS.sub("…", _QUOTED.sub(r'"\1"', _plain(problem)))
     text = _TYPESET_THOUSANDS.sub(lambda number: re.sub(r"\D", "", number[0]), text)
     try:
@@ -188,7 +188,7 @@ def normalised(problem: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Without the variants of Unicode that mean the same; those that do not are written as TeX."""
+    """Replace Unicode variants of equal meaning with one character, and write those of another meaning as TeX."""
     text = unicodedata.normalize("NFC", text)
     if text.isascii():
         return text
@@ -233,14 +233,14 @@ def _as_tex(character: str) -> str:
 
 @dataclass
 class _Reader:
-    """Reads TeX, and text that is none, as far as braces, scripts and arguments go."""
+    """Reads the braces, scripts and arguments of TeX and of plain text."""
 
     tokens: list[str]
     position: int = 0
     tables: int = 0
 
     def read(self, in_math: bool, until: str = "", inside: str = "") -> list[_Piece]:
-        """Pieces up to the token `until` or `inside`, the end of what surrounds it, which is left to be read."""
+        """Pieces up to the token `until`, or up to `inside`, the end of the surrounding text, which is left unread."""
         pieces: list[_Piece] = []
         while self.position < len(self.tokens):
             token = self.tokens[self.position]
@@ -265,7 +265,7 @@ class _Reader:
         return pieces
 
     def _formula(self, until: str, inside: str) -> list[_Piece]:
-        """What stands between dollar signs. The punctuation at its end is the sentence's, as in `for $x,$ find`."""
+        """The text between dollar signs. Punctuation at its end belongs to the sentence, as in `for $x,$ find`."""
         pieces = self.read(True, until, inside)
         if self.tokens[max(0, self.position - 2)] == "\\qquad":
             pieces.append(_GAP)
@@ -277,7 +277,8 @@ class _Reader:
 
     def _one(self, token: str, in_math: bool) -> Iterator[_Piece]:
         token = _SIGNS.get(token.rstrip("*") if token.startswith("\\") else token, token)
-        if not token.strip(_BLANK) or token in _SPACES or token in ("\\)", "\\]"):
+        is_tie = token == "~" and not in_math  # or a sign of logic
+        if not token.strip(_BLANK) or (token in _SPACES and not is_tie) or token in ("\\)", "\\]"):
             yield _SPACE
             if token in _DELIMITED and self._next_but_space() == ".":  # an empty delimiter
                 self._skip_space()
@@ -290,12 +291,13 @@ class _Reader:
         elif token == "{":
             group = self.read(in_math, "}")
             text = _joined(group)
-            if not _is_one(group):
+            # Outside of formulas braces are to be seen: {x} is a set, or a fractional part.
+            if not _is_one(group) or not (in_math or any(piece.kind == "tex" for piece in group)):
                 yield _Piece(f"{{{text}}}", "tex", in_math)
             else:
                 yield from group
         elif token in ("^", "_"):
-            script = self._argument(in_math)
+            script = self._argument(in_math, depth=1)
             if not script:
                 return
             if token == "^" and (script == "∘" or not script.strip("'")):
@@ -351,15 +353,15 @@ class _Reader:
                 text += f"{{{self._argument(in_math)}}}"
             yield _Piece(text if text != command else f"{command} ", "tex", in_math)
 
-    def _argument(self, in_math: bool) -> str:
-        """What TeX takes after a command: a group, or a single sign, digit or letter."""
+    def _argument(self, in_math: bool, depth: int = 0) -> str:
+        """The argument that TeX reads after a command: a group, or a single sign, digit or letter. For `depth` see `_joined`."""
         self._skip_space()
         if self.position == len(self.tokens):
             return ""
         token = self.tokens[self.position]
         self.position += 1
         if token == "{":
-            return _joined(self.read(in_math, "}"))
+            return _joined(self.read(in_math, "}"), depth)
         if token in ("}", "$"):
             self.position -= 1
             return ""
@@ -394,11 +396,13 @@ class _Reader:
             self.position += 1
 
 
-def _joined(pieces: list[_Piece], is_whole: bool = False) -> str:
-    """The text of a sequence; spaces count between numbers only, and the punctuation of sentences does not."""
+def _joined(pieces: list[_Piece], depth: int = 0, is_whole: bool = False) -> str:
+    """The text of a sequence; spaces count only between numbers, and the punctuation of sentences does not count.
+
+    `depth` is how many brackets surround it: within them, as in an index, all commas are those of lists.
+    """
     written: list[_Piece] = []
     is_apart = False
-    depth = 0
     index = 0
     while index < len(pieces):
         piece = pieces[index]
@@ -439,18 +443,23 @@ def _is_punctuation(written: list[_Piece], pieces: list[_Piece], index: int, dep
     if piece.text != "-" and following is not None and following.text.startswith(("\\\\", "\\end{")):
         return True  # the end of a row
     if piece.text == ".":
-        return not piece.in_math or following is None or not following.in_math
+        if piece.in_math:
+            return following is None or not following.in_math
+        is_product = following is not None and pieces[index + 1] is following and pieces[index - 1] is before
+        return not is_product or _is_word(before) or _is_word(following)
     if piece.in_math:
         return False
     if piece.text == "-":
         return _is_word(before) and _is_word(pieces[index + 1] if index + 1 < len(pieces) else None)
-    if piece == _GAP and following is not None and following.text == ".":
-        return True
-    return (depth == 0 or piece == _GAP) and (_is_word(before) or _is_word(following))
+    if piece == _GAP or piece.text == "?":  # the last thing of a statement, or the place of a sign as in 8 ? 3
+        return following is None or following.text in (".", "(") or _is_word(following)
+    later = pieces[index + 1 : index + 5]
+    is_article = [piece.text for piece in later[:3]] == [" ", "a", " "] and _is_word(later[-1])
+    return depth == 0 and (_is_word(before) or _is_word(following) or is_article)
 
 
 def _is_one(group: list[_Piece]) -> bool:
-    """Whether braces add nothing: there is one piece in them, or all of it is in brackets."""
+    """Whether braces add nothing, because they hold a single piece or only text in brackets."""
     pieces = [piece for piece in group if piece.kind != "space"]
     if len(pieces) < 2:
         return True
@@ -474,7 +483,7 @@ def _is_word(piece: _Piece | None) -> bool:
 
 
 def _uncapitalised(piece: _Piece) -> str:
-    """A word as within a sentence. What may be a variable, as A is and as AB is, keeps its case."""
+    """A word as it is written within a sentence. Possible variables, such as A and AB, keep their case."""
     text = piece.text
     if not text[1:].islower():
         return text

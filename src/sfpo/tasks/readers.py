@@ -1,8 +1,8 @@
 """Rows of a local JSONL, JSON, CSV or parquet file, with every number as the text that the file has.
 
 A gold must reach the grader as it was written. The usual readers guess types: they round long integers, add digits to
-integers that share a column with fractions, and take a date for a point in time. So JSON numbers are kept as their text and
-CSV cells as strings; a parquet file has types of its own, and its values are exact.
+integers that share a column with fractions, and turn a date into a point in time. So this module keeps JSON numbers as their
+text and CSV cells as strings; a parquet file has its own types, and its values are exact.
 """
 
 import csv
@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from os.path import isfile
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ _BLANK = re.compile(r"[ \t\r\n]*")
 
 @dataclass(frozen=True)
 class Table:
-    """`name` is what the user knows the data by. A missing value is None, or is not in its row at all."""
+    """A table; `name` is the user's name for the data. A missing value is None, or absent from its row."""
 
     name: str
     columns: list[str]
@@ -37,11 +38,11 @@ def read_file(path: str | Path, option: str = "data_path") -> Table:
     """The rows of the one file that `option` names, whatever characters are in its name.
 
     Raises:
-        UsageError: the file is missing, empty, of another kind or broken; where a row is to blame, it is named. A
-            parquet file may turn out broken only when its rows are read.
+        UsageError: the file is missing, empty, broken or of another kind; the message names the row, if one is to blame.
+            Damage to a parquet file may show only when its rows are read.
     """
     file = Path(path)
-    if not file.is_file():
+    if not isfile(file):  # also where the name is too long to be one
         raise UsageError(f"there is no file {path}: give one with --{option}")
     if file.suffix not in READERS:
         raise UsageError(f"{path} is not a {', '.join(READERS)} file: convert it, or choose another --{option}")
@@ -76,7 +77,7 @@ def _read_json(file: Path) -> Table:
 
 
 def _json_values(text: str) -> Iterator[tuple[Any, int]]:
-    """The values of JSON lines, or of one array, with where each ends. They need not keep to a line each."""
+    """The values of JSON lines or of one array, with the position of each one's end. A value may span several lines."""
     decoder = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=_constant)
     position = _skip_blank(text, 0)
     is_array = text.startswith("[", position)
@@ -182,14 +183,14 @@ def _table(file: Path, columns: list[str], rows: list[dict[str, Any]]) -> Table:
 
 
 def _decoded(file: Path) -> tuple[str, int]:
-    """The text, and where in it the first byte stands that is not UTF-8: behind the end where all are."""
+    """The text, and the position in it of the first byte that is not UTF-8; past the end of the text if there is none."""
     text = file.read_bytes().removeprefix(b"\xef\xbb\xbf").decode(errors="surrogateescape")
     found = _NOT_UTF8.search(text)
     return text, found.start() if found else len(text) + 1
 
 
 def _constant(name: str) -> str | None:
-    """JSON's extensions: NaN is how a missing value is written by libraries that have no other."""
+    """JSON's extensions. Some libraries write a missing value as NaN, because they have no other way."""
     return None if name == "NaN" else name
 
 
@@ -221,7 +222,7 @@ def _holds_narrow_floats(kind: pa.DataType) -> bool:
 
 
 def _shortest(value: Any, kind: pa.DataType) -> Any:
-    """A number of few bits by its few digits: 0.1, where a Python float has 0.10000000149011612."""
+    """A low-precision number in its shortest digits: 0.1, where a Python float has 0.10000000149011612."""
     if value is None:
         return None
     if pa.types.is_float16(kind) or pa.types.is_float32(kind):

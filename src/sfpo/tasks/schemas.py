@@ -55,9 +55,12 @@ def read_rows(table: Table) -> Iterator[Row]:
         has_problem = has_problem or bool(row.problem)
         has_answer = has_answer or bool(row.answer)
         yield row
-    for column, has_any in ((problem_column, has_problem), (answer_column, has_answer)):
+    for kind, column, has_any in (
+        ("a problem", problem_column, has_problem),
+        ("an answer", answer_column, has_answer),
+    ):
         if count and not has_any:
-            raise UsageError(f"the column '{column}' of {table.name} is empty in every row: fill it in")
+            raise UsageError(f"no row of {table.name} has {kind} in '{column}': fill in that column")
 
 
 def _cell(values: dict[str, Any], number: int, table: str, column: str) -> Cell:
@@ -108,15 +111,20 @@ def _converter(table: Table) -> tuple[Callable[[_Columns], Row], str, str]:
 
 
 def _plain(row: _Columns, shipped: str, answer: str, context: tuple[Message, ...] = ()) -> Row:
-    level = _LEVEL.search(as_text(row("level")))
+    level = _LEVEL.search(_label(row("level")))
     return Row(
         problem=bare_problem(shipped),
         answer=answer.strip(),
         shipped=shipped,
-        id=as_text(row("id")) or None,
+        id=_label(row("id")) or None,
         difficulty={"level": float(level[0])} if level else {},
         context=context,
     )
+
+
+def _label(cell: Cell) -> str:
+    """What is good to have but not needed: nothing where it is more than a text."""
+    return "" if isinstance(cell.value, (list, dict)) else as_text(cell)
 
 
 def _answered(problem: str, row: _Columns) -> Row:

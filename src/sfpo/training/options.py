@@ -16,6 +16,7 @@ from sfpo.model.cpu import bf16_is_faster
 from sfpo.model.embedded import EMBEDDED
 from sfpo.model.embedded.recipe import EMBEDDED_RECIPE
 from sfpo.options import OneLineErrors, Parser, check_at_least, flags, free_folder, given, read_config, split_config
+from sfpo.training.typed import typed
 from sfpo.trl import SFPOConfig
 from sfpo.trl.config import SlowFastFields
 
@@ -112,6 +113,9 @@ class _Parser(OneLineErrors, TrlParser):
     """TRL's parser."""
 
 
+_CLASSES = (TrainOptions, SFPOConfig, ModelConfig)
+
+
 @dataclass(frozen=True)
 class Parsed:
     """The options of one run. `chosen` names those that the user, or the command for the user, set."""
@@ -139,15 +143,17 @@ def parse(arguments: Sequence[str]) -> Parsed:
     Raises:
         UsageError: an unknown or contradictory option.
     """
-    parser = _Parser((TrainOptions, SFPOConfig, ModelConfig), prog="sfpo train", allow_abbrev=False)
+    parser = _Parser(_CLASSES, prog="sfpo train", allow_abbrev=False)
     path, others = split_config(arguments)
     config = {} if path is None else read_config(path)
     first = _first_look(arguments, config)
-    defaults = {**_DEFAULTS, **_cpu_defaults(), **(EMBEDDED_RECIPE if first.model == EMBEDDED else {})}
+    recipe = EMBEDDED_RECIPE if first.model == EMBEDDED else {}
+    defaults = {**_DEFAULTS, **_cpu_defaults(), **recipe, **method_named(first.method).defaults}
     parser.set_defaults_with_config(**defaults, output_dir=free_folder(f"{first.task}-{first.method}"))
     _set_environment(config.pop("env", {}))
-    if unknown := parser.set_defaults_with_config(**_of_method(first.method, arguments, config)):
-        raise UsageError(f"the configuration has options that there are not: {' '.join(unknown)}")
+    _check_counts({**config, **given(arguments)})
+    if unknown := parser.set_defaults_with_config(**typed(_of_method(first.method, arguments, config), *_CLASSES)):
+        raise UsageError(f"the configuration has options that sfpo train does not have: {' '.join(unknown)}")
     try:
         options, training, model = parser.parse_args_into_dataclasses(others, look_for_args_file=False)
         _check(options)
@@ -194,14 +200,33 @@ def _first_look(arguments: Sequence[str], config: dict[str, Any]) -> argparse.Na
     return parser.parse_known_args(arguments)[0]
 
 
+def _check_counts(values: dict[str, Any]) -> None:
+    """Refuse counts that TRL divides by before it looks at them."""
+    for name in (
+        "per_device_train_batch_size",
+        "gradient_accumulation_steps",
+        "num_generations",
+        "steps_per_generation",
+        "max_completion_length",
+    ):
+        if isinstance(value := values.get(name), int | float) and value < 1:
+            raise UsageError(f"--{name} must be at least 1, got {value}")
+
+
 def _check(options: TrainOptions) -> None:
     check_at_least(1, options, "train_problems", "eval_problems", "eval_batch_size", "eval_samples", "eval_limit")
     check_at_least(0, options, "eval_every", "completions_per_step")
 
 
+_UNKNOWN = "Some specified arguments are not used by the HfArgumentParser:"
+"""How transformers' parser begins its complaint."""
+
+
 def _mended(message: str) -> str:
     """TRL's own complaints in one line, with the flags that answer the commonest."""
     message = " ".join(message.split())
+    if message.startswith(_UNKNOWN):
+        return f"there is no option {message.removeprefix(_UNKNOWN).strip(' []')} (see sfpo train --help)"
     if "divisible by num_generations" in message:
         message += (
             " Make --per_device_train_batch_size times --gradient_accumulation_steps a multiple of --num_generations."

@@ -84,6 +84,7 @@ class _Zero(Engine):
     _held_rates: list[float] | None = None
 
     def start(self) -> None:
+        self._held_rates = None
         self._deepspeed = self._trainer.model_wrapped
         self._optimizer = self._deepspeed.optimizer
         name = type(self._optimizer).__name__
@@ -228,6 +229,11 @@ def _zero(trainer: Any, config: dict[str, Any]) -> Engine:
         )
     if config.get("tensor_parallel", {}).get("autotp_size", 0) > 1:
         raise ValueError("SFPO does not run on DeepSpeed's tensor parallelism: leave autotp_size out, and use ZeRO-3")
+    if trainer.args.gxpo_moments is not None:
+        raise ValueError(
+            "GXPO (gxpo_moments) needs the gradient of each weight, which DeepSpeed keeps elsewhere: run it on one process, "
+            "DDP or FSDP2"
+        )
     if not trainer.args.slow_correction or trainer.args.target_kl is not None:
         raise ValueError(
             "slow_correction=False and target_kl need optimizer steps without a gradient, which DeepSpeed does not make: "

@@ -67,6 +67,11 @@ class PassMetrics:
         """Take in the norm of one optimizer step's gradient, before clipping."""
         self._grad_norms.append(grad_norm)
 
+    @property
+    def latest_grad_norm(self) -> float:
+        """The norm that was taken in last."""
+        return self._grad_norms[-1]
+
     def kl(self, reduce: Callable[[Tensor, str], Tensor]) -> float:
         """KL to θ_0, in nats a token of the completions with a gradient, of all processes."""
         return self._mean_kl(self._taken_in(), reduce)

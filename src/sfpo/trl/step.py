@@ -8,7 +8,9 @@ import torch
 from transformers import Trainer
 
 from sfpo.gate import EntropyGate
+from sfpo.gxpo import GXPO
 from sfpo.kl_stop import KLStop
+from sfpo.settings import ask_gate
 from sfpo.slow_fast import SlowFast, TrajectoryLine
 from sfpo.trl.engines import Engine
 from sfpo.trl.host import Host
@@ -18,6 +20,8 @@ from sfpo.trust_region import TrustRegion
 
 Rule = float | TrustRegion | KLStop
 """α, or what chooses it."""
+_NO_GRADIENT = 1e-8
+"""The norm up to which GXPO's authors take a gradient for none, and make a plain step."""
 
 
 class SFPOStep:
@@ -26,6 +30,8 @@ class SFPOStep:
     A batch is M mini-batches, each of them the micro-batches of one optimizer step. With α = 0 nothing happens. Otherwise
     the fast passes and the reposition happen there and then, and the gradient at hand becomes that of the slow pass, which
     the trainer's own M optimizer steps make. A rule that chooses α is given the KL of each pass.
+
+    With `gxpo_moments` the steps are GXPO's, and as its authors do, each mini-batch has a trajectory and a slow step of its own.
     """
 
     def __init__(self, trainer: Any, engine: Engine, host: Host, log: StepLog) -> None:
@@ -38,8 +44,10 @@ class SFPOStep:
         # TRL makes several optimizer steps from one batch of rollouts, or accumulates several batches for one.
         self.mini_batches = max(1, args.steps_per_generation // args.gradient_accumulation_steps)
         self._region = args.make_trust_region(self.mini_batches)
-        self._slow_fast: SlowFast
+        self._slow_fast: SlowFast | GXPO
         """For the whole run; made when training begins, since some engines make the weights it moves only then."""
+        self._rule: Rule = 0.0
+        """That of the batch of rollouts at hand."""
         self._accumulated: list[MicroBatch] = []
         """What the trainer has trained on since its last optimizer step."""
         self._fast_passes = 0
@@ -53,7 +61,12 @@ class SFPOStep:
         args = self._trainer.args
         # With a stop on KL all K + 1 epochs are fast passes: it is asked before the last one's steps, too.
         passes = args.inner_steps + int(args.target_kl is not None)
-        self._slow_fast = SlowFast(self._engine.parameters(), passes, self._region or args.alpha, args.snapshot_device)
+        if args.gxpo_moments is None:
+            rule = self._region or args.alpha
+            self._slow_fast = SlowFast(self._engine.parameters(), passes, rule, args.snapshot_device)
+        else:
+            optimizer, moments = self._trainer.optimizer, args.gxpo_moments
+            self._slow_fast = GXPO(optimizer, args.inner_steps, args.alpha, moments, args.snapshot_device)
         self._accumulated = []
         self._fast_passes = self._fast_steps = self._gradients = 0
         self._leaves_slow_pass_out = False
@@ -68,11 +81,16 @@ class SFPOStep:
         args = self._trainer.args
         mini_batch = (self._trainer._step // args.gradient_accumulation_steps - 1) % self.mini_batches
         if mini_batch == 0:
-            self._take(self._batch(window))
+            batch = self._batch(window)
+            self._rule = self._rule_for(batch)
+            if not isinstance(self._slow_fast, GXPO):
+                self._take(batch, self._rule)
+        if isinstance(self._slow_fast, GXPO):
+            self._take([window], 0.0 if self._log.latest_grad_norm() <= _NO_GRADIENT else self._rule)
         if self._leaves_slow_pass_out:
             self._engine.leave_step_out()
             self._log.drop_pass()
-        elif mini_batch == self.mini_batches - 1:
+        elif mini_batch == self.mini_batches - 1 or isinstance(self._slow_fast, GXPO):
             self._log.finish_pass(self._fast_passes)
 
     @property
@@ -90,8 +108,8 @@ class SFPOStep:
 
     # ---- One step -------------------------------------------------------------------------------------------------
 
-    def _take(self, batch: list[list[MicroBatch]]) -> None:
-        rule = self._rule_for(batch)
+    def _take(self, batch: list[list[MicroBatch]], rule: Rule) -> None:
+        """Take the trajectory over all mini-batches of a batch of rollouts; GXPO's over one of them."""
         self._fast_passes = self._fast_steps = self._gradients = 0
         self._leaves_slow_pass_out = False
         if rule != 0.0:
@@ -101,12 +119,17 @@ class SFPOStep:
             self._log.record("drift", self._engine.drift(report))
             self._log.record("snapshot_bytes", report.bytes_held)
         self._log.record("alpha", 0.0 if rule == 0.0 else self._slow_fast.report.alpha)
-        steps = self._fast_steps + (0 if self._leaves_slow_pass_out else self.mini_batches)
-        self._log.record("optimizer_steps_per_rollout_batch", steps)
+        steps = self._fast_steps + (0 if self._leaves_slow_pass_out else len(batch))
+        self._log.record("optimizer_steps_per_rollout_batch", steps * self.mini_batches / len(batch))
         # The trainer's own loop makes as many gradients as there are mini-batches, whatever becomes of their steps.
-        self._log.record("passes", 1 + self._gradients / self.mini_batches)
+        self._log.record("passes", 1 + self._gradients / len(batch))
 
     def _take_trajectory(self, batch: list[list[MicroBatch]], rule: Rule) -> None:
+        if isinstance(self._slow_fast, GXPO):
+            with self._slow_fast.trajectory(lambda: self._fast_pass(batch, rule)):
+                self._gradient(batch[0])
+            self._log.record("extrapolation", self._slow_fast.report.extrapolation)
+            return
         with self._slow_fast.trajectory(lambda: self._fast_pass(batch, rule), rule) as line:
             self._engine.refresh_forward()
             self._leaves_slow_pass_out = not (self._trainer.args.slow_correction and line.corrects)
@@ -167,16 +190,10 @@ class SFPOStep:
 
     def _rule_for(self, batch: list[list[MicroBatch]]) -> Rule:
         """α of this batch, or what chooses it; 0 where the gate is closed, or where no completion has an advantage."""
-        entropy = self.entropy_at_start(batch)
-        self._log.record("entropy", entropy)
-        if self.gate is not None:
-            alpha = self.gate.update(entropy)
-            self._log.record("gate_closed", float(self.gate.closed))
-            for name, value in (("z", self.gate.z), ("entropy_mean", self.gate.mean), ("entropy_std", self.gate.std)):
-                if value is not None:
-                    self._log.record(name, value)
-            if alpha == 0.0:
-                return 0.0
+        for name, value in ask_gate(self.gate, self.entropy_at_start(batch)).items():
+            self._log.record(name, value)
+        if self.gate is not None and self.gate.closed:
+            return 0.0
         args = self._trainer.args
         if args.target_kl is not None:
             return KLStop(args.target_kl)

@@ -85,6 +85,10 @@ class StepLog:
         """Take in the norm of one optimizer step's gradient, before clipping."""
         self._pass.add_grad_norm(grad_norm)
 
+    def latest_grad_norm(self) -> float:
+        """Norm of the gradient that is at hand, before clipping."""
+        return self._pass.latest_grad_norm
+
     def latest_kl(self) -> float:
         """KL to θ_0, in nats a token of the rows with a gradient, over the mini-batch whose gradient is at hand."""
         return self._pass.latest_kl(self.reduce)

@@ -34,7 +34,8 @@ class SlowFastMixin(_HostTrainer):
        decides α from the entropy at θ_0. Closed: nothing happens, and the step is bit for bit GRPO's. Open: the K fast
        passes over the buffered batch run there and then, the first of them with the gradient at hand; the weights are
        repositioned; the gradient is computed anew. The optimizer steps that the trainer goes on to make are the slow pass.
-       So nothing of a trajectory outlives the hook, and steps, schedule, logs and checkpoints count as ever.
+       So nothing of a trajectory outlives the hook, and steps, schedule, logs and checkpoints count as ever. With
+       `gxpo_moments` the same happens at each mini-batch, with GXPO's two fast passes over that mini-batch.
     2. π_old is the policy at θ_0 in every pass: pass 0 leaves its log-probabilities in the batch. With several mini-batches
        a pass, TRL computes them itself, and its own are used.
     3. With `compact_passes`, micro-batches are scored without the work that adds nothing (`compact.py`), completions of a
@@ -48,8 +49,8 @@ class SlowFastMixin(_HostTrainer):
        Without `args` the output folder is named after SFPO, and so is the method in the model card.
     8. Metrics. The host's are those of pass 0, except `step_time`, which counts every pass. Under `sfpo/` come the entropy
        at θ_0, Z, α and the gate's state, optimizer steps per rollout batch, rollouts so far, the share of different
-       completions, drift, bytes of the copy of θ_0, seconds for rollouts and for the update, and per pass the importance
-       ratio, KL to θ_0, clip fraction, entropy and gradient norm.
+       completions, drift, bytes of the copies of a step, GXPO's mean extrapolation, seconds for rollouts and for the
+       update, and per pass the importance ratio, KL to θ_0, clip fraction, entropy and gradient norm.
 
     The departures from `RLOOTrainer` are the same. The configuration must carry `SlowFastFields`.
 

@@ -73,13 +73,12 @@ def refuse_what_is_wrong(config: Any, settings: SlowFastSettings) -> None:
             "algorithm.adv_estimator=remax needs the reward of a greedy rollout, which verl's trainers with "
             "trainer.use_v1=True, the synchronous one too, do not sample: set it to rloo, grpo or reinforce_plus_plus"
         )
-    correction = config.algorithm.get("rollout_correction") or {}
-    if correction.get("bypass_mode", False) and settings.gate != "off":
+    if config.algorithm.rollout_correction.bypass_mode and settings.gate != "off":
         raise UsageError(
             "algorithm.rollout_correction.bypass_mode=True leaves out the policy's entropy, which SFPO's gate decides "
             f"from: set it to False, or {KEY}.gate=off"
         )
-    if "async_training" in config or not config.actor_rollout_ref.get("hybrid_engine", True):
+    if "async_training" in config or not config.actor_rollout_ref.hybrid_engine:
         raise UsageError(
             "SFPO needs rollouts from the policy that it updates, so it has no asynchronous form: start "
             "verl.trainer.main_ppo with actor_rollout_ref.hybrid_engine=True and without async_training"

@@ -1,12 +1,14 @@
 """verl's synchronous trainer with the slow-fast update in place of its own.
 
-Where it departs from `PPOTrainerSync`, and from nowhere else:
+Every departure from `PPOTrainerSync`, complete:
 
 1. Before each update the gate decides α from the entropy of the policy at θ_0, which verl computes with its
    `old_log_probs`. verl logs it in the aggregation of the loss, so that a loss that sums over tokens (Dr. GRPO) gives
    something else than nats per token; the gate's is always the mean over the completion tokens.
 2. The workers of the policy are those of `worker.py`; K and α, or the trust region that chooses it, travel with the batch.
-3. The gate's state is a file in each checkpoint, and read back on resume.
+3. What decided α, and what the workers report of SFPO, is logged under `sfpo/`.
+4. The gate's state is a file in each checkpoint, and read back on resume.
+5. `UsageError` refuses the configurations in which SFPO would be wrong, or is not known to be right.
 """
 
 import json
@@ -19,7 +21,7 @@ from verl.trainer.ppo.utils import Role
 from verl.trainer.ppo.v1.trainer_base import register_trainer
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 
-from sfpo.trust_region import TrustRegion
+from sfpo.settings import ask_gate
 from sfpo.verl.config import read_settings, refuse_what_is_wrong
 from sfpo.verl.whole_passes import WholePassTrustRegion
 from sfpo.verl.worker import SlowFastActorRolloutRefWorker
@@ -67,10 +69,13 @@ class SFPOTrainer(PPOTrainerSync):
         return batch
 
     def _update_actor(self, batch: Any, metrics: dict[str, Any]) -> Any:
+        asked = ask_gate(self.gate, metrics.get("sfpo/entropy"))
+        alpha = 0.0 if self.gate is not None and self.gate.closed else self._alpha
+        metrics.update({f"sfpo/{name}": value for name, value in asked.items()})
         actor = self.config.actor_rollout_ref.actor
         batch.extra_info["sfpo"] = {
             "inner_steps": self.settings.inner_steps,
-            "alpha": self._decide_alpha(metrics),
+            "alpha": alpha,
             "snapshot_device": self.settings.snapshot_device,
             "every_row_has_gradient": actor.use_kl_loss or actor.entropy_coeff != 0.0,
         }
@@ -79,18 +84,6 @@ class SFPOTrainer(PPOTrainerSync):
         for name in [name for name in metrics if name.startswith("actor/sfpo/")]:
             metrics[name.removeprefix("actor/")] = metrics.pop(name)
         return batch
-
-    def _decide_alpha(self, metrics: dict[str, Any]) -> float | TrustRegion:
-        """α, or what chooses it on the workers; 0 where the gate is closed."""
-        if self.gate is not None:
-            self.gate.update(metrics["sfpo/entropy"])
-            metrics["sfpo/gate_closed"] = float(self.gate.closed)
-            for name, value in (("z", self.gate.z), ("entropy_mean", self.gate.mean), ("entropy_std", self.gate.std)):
-                if value is not None:
-                    metrics[f"sfpo/{name}"] = value
-            if self.gate.closed:
-                return 0.0
-        return self._alpha
 
     # ---- Checkpoints ----------------------------------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
 """The worker that holds the policy's weights: K + 1 passes over each batch of rollouts where verl makes one.
 
-Where it departs from verl's `TrainingWorker`, and from nowhere else:
+Every departure from verl's `TrainingWorker`, complete:
 
 1. `train_mini_batch`, verl's one pass over a batch (M mini-batches, M optimizer steps), is first made K times for the
    fast trajectory; the local shards of the weights are repositioned; the pass that follows is the slow one. With α = 0
@@ -8,8 +8,10 @@ Where it departs from verl's `TrainingWorker`, and from nowhere else:
    A trust region chooses α from the KL of each pass, measured on what the loss is called with; it ends the trajectory
    between passes, and leaves the slow one out where one pass alone left the region.
 2. The learning-rate schedule steps once a batch, in the slow pass or, where there is none, after the reposition.
-3. Metrics are verl's own, over pass 0 (memory and learning rate: at the end), and under `sfpo/` those of the step and
+3. Where verl offloads weights and optimizer, they stay on the device from the first pass to the last.
+4. Metrics are verl's own, over pass 0 (memory and learning rate: at the end), and under `sfpo/` those of the step and
    of each pass.
+5. A model with dropout is refused.
 """
 
 import math
