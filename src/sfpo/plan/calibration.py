@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 import yaml
@@ -35,6 +35,11 @@ class Run:
     folder: Path
     settings: Settings
     steps: list[MeasuredStep]
+
+    @property
+    def mean_passes(self) -> float:
+        """Passes per step; not a whole number where a KL budget ends trajectories early or a line search moves back."""
+        return fmean(step.passes for step in self.steps)
 
     def typical(self) -> Workload:
         """The median workload of its steps."""

@@ -58,7 +58,7 @@ def main(arguments: Sequence[str]) -> int:
             highlight=False,
             soft_wrap=True,
         )
-    console.print(_seconds_table(step, work.inner_steps))
+    console.print(_seconds_table(step, work.inner_steps, options.measured_passes))
     console.print(_reduction_table(by_k) if by_k else _ratio_table(step))
     if by_k:
         console.print(f"Least wall-clock time: K = {by_k[0].inner_steps}", highlight=False)
@@ -103,7 +103,7 @@ _LABELS = {
 }
 
 
-def _seconds_table(step: StepSeconds, inner_steps: int) -> Table:
+def _seconds_table(step: StepSeconds, inner_steps: int, measured_passes: float | None) -> Table:
     table = _table("Seconds per step", "", "s")
     table.add_row("rollouts", _seconds(step.rollouts))
     if step.scoring:
@@ -113,6 +113,9 @@ def _seconds_table(step: StepSeconds, inner_steps: int) -> Table:
     table.add_row("GRPO's step", _seconds(step.grpo))
     table.add_row(f"SFPO's step, K = {inner_steps}", _seconds(step.sfpo(inner_steps)))
     table.add_row("SFPO / GRPO", f"{step.ratio(inner_steps):.3f}")
+    if measured_passes is not None:
+        label = f"SFPO's step, {measured_passes:.2f} passes as in the run"
+        table.add_row(label, _seconds(step.with_passes(measured_passes) + step.reposition))
     return table
 
 
@@ -164,6 +167,7 @@ def _as_json(
         "fits": bytes_.peak <= options.device.memory,
         "seconds": asdict(step) | {"grpo": step.grpo, "sfpo": step.sfpo(k)},
         "step_ratio": step.ratio(k),
+        "measured_passes": options.measured_passes,
         "wall_clock": [asdict(r) | {"time": r.time} for r in by_k],
         "best_inner_steps": by_k[0].inner_steps if by_k else None,
         "checks": [asdict(c) | {"predicted": c.predicted, "measured": c.measured, "error": c.error} for c in checks],

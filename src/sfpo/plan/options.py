@@ -14,7 +14,7 @@ from sfpo.plan import architecture, calibration, hardware, reduction
 from sfpo.plan.architecture import Architecture
 from sfpo.plan.hardware import Hardware
 from sfpo.plan.workload import ENGINES, Workload
-from sfpo.settings import SlowFastSettings
+from sfpo.settings import AUTO, SlowFastSettings
 
 # The settings of `sfpo train` that determine cost, with TRL's defaults and ours.
 _DEFAULTS: dict[str, Any] = {
@@ -43,6 +43,8 @@ class Options:
     device: Hardware
     work: Workload
     measured: calibration.Run | None
+    measured_passes: float | None
+    """Passes per step of a run whose α came from a KL budget, for a plan with such a budget; None otherwise."""
     checks: list[Path]
     rollout_reductions: dict[int, float]
     as_json: bool
@@ -65,10 +67,8 @@ def parse(arguments: Sequence[str]) -> Options:
             "method sfpo, with --inner_steps 2 for as many passes"
         )
     model = given.get("model", EMBEDDED)
-    settings = defaults(model) | given
-    for option in _DEFAULTS.keys() - {"bf16"}:
-        if not isinstance(settings[option], int | float):
-            raise UsageError(f"{option} should be a number, got '{settings[option]}'")
+    settings = {"model": model, **defaults(model), **given}
+    _check_types(settings)
     name = settings.get("hardware") or ("cpu" if model == EMBEDDED or settings.get("use_cpu") else "h100-80gb")
     device = hardware.named(name)
     return Options(
@@ -78,10 +78,42 @@ def parse(arguments: Sequence[str]) -> Options:
         device=device,
         work=_workload(settings, device),
         measured=run,
+        measured_passes=run.mean_passes if run and run.settings.get("alpha") == given.get("alpha") == AUTO else None,
         checks=[Path(folder) for folder in flags["check"]],
         rollout_reductions=reduction.read_reductions(flags["rollout_reduction"]),
         as_json=flags["json"],
     )
+
+
+_COUNTS = (
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "num_generations",
+    "inner_steps",
+    "lora_r",
+    "devices",
+)
+_NUMBERS = ("max_completion_length", "prompt_length", "active_share", "distinct_share")
+_NUMBERS_IF_GIVEN = ("completion_length", "longest_completion", "vllm_gpu_memory_utilization")
+_TRUTHS = ("bf16", "gradient_checkpointing", "compact_passes", "use_vllm", "use_peft", "use_cpu")
+
+
+def _check_types(settings: dict[str, Any]) -> None:
+    """Refuse what a recipe may hold and the formulas cannot take."""
+    for kind, words, names, may_be_missing in (
+        (str, "text", ("model",), False),
+        (int, "a whole number", _COUNTS, False),
+        (int, "a whole number", ("steps_per_generation",), True),
+        (int | float, "a number", _NUMBERS, False),
+        (int | float, "a number", _NUMBERS_IF_GIVEN, True),
+        (bool, "true or false", _TRUTHS, True),
+    ):
+        for name in names:
+            value = settings.get(name)
+            if value is None and may_be_missing:
+                settings.pop(name, None)
+            elif not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+                raise UsageError(f"{name} should be {words}, got '{value}'")
 
 
 def defaults(model: str) -> dict[str, Any]:
@@ -108,7 +140,7 @@ def _workload(settings: dict[str, Any], device: Hardware) -> Workload:
         engine=engine,
         lora_rank=settings["lora_r"],
         gradient_checkpointing=settings.get("gradient_checkpointing", not device.is_cpu),
-        bf16=settings["bf16"],
+        bf16=settings.get("bf16", True),
         active_share=settings["active_share"],
         distinct_share=settings["distinct_share"],
         # On several devices, count TRL's passes: the device with the most completions to score sets the pace.

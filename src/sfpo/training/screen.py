@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sfpo.records.run import COMPLETIONS, METRICS
+from sfpo.settings import AUTO
 from sfpo.tasks import Task
 from sfpo.training import cost
 from sfpo.training.held_out import Evaluation
@@ -25,6 +26,14 @@ def print_plan(console: Console, parsed: Parsed, task: Task) -> None:
     console.print("[bold]Cost[/]" + (" (while the gate is open)" if parsed.training.gate != "off" else ""))
     for line in cost.estimate(parsed.training, len(task.train)).lines():
         console.print(line, highlight=False)
+    if parsed.training.alpha == AUTO:
+        console.print(
+            "With alpha=auto a batch takes fewer passes where the fast ones reach the end of the KL budget, and one more for "
+            "every step of the line search.",
+            soft_wrap=True,
+        )
+    if parsed.training.target_kl is not None:
+        console.print("The epochs of a batch end earlier where their KL is above 1.5 times target_kl.", soft_wrap=True)
 
 
 def print_summary(console: Console, folder: Path, before: Evaluation, after: Evaluation, trainer: SFPOTrainer) -> None:
