@@ -12,6 +12,9 @@ _GATE: dict[str, Any] = {name: parameter.default for name, parameter in signatur
 _REGION: dict[str, Any] = {name: parameter.default for name, parameter in signature(TrustRegion).parameters.items()}
 
 AUTO = "auto"
+"""α as a rule, which a `TrustRegion` is."""
+ONLY_WITH_AUTO = frozenset({"kl_budget", "alpha_max"})
+"""Settings that change nothing where α is a number."""
 
 
 @dataclass

@@ -306,6 +306,8 @@ def files(tmp_path):
         (["--per_device_train_batch_size", "12"], "multiple of --num_generations"),
         (["--inner_steps", "0"], "inner_steps (K) must be at least 1"),
         (["--alpha", "1.5"], "alpha must be in [0, 1]"),
+        (["--kl_budget", "0.01"], "--kl_budget 0.01 has no effect, since alpha is 0.8: add --alpha auto"),
+        (["--alpha", "0.5", "--alpha_max=4"], "--alpha_max 4 has no effect, since alpha is 0.5"),
         (["--alpha", "much"], "alpha must be a number in [0, 1] or 'auto', got 'much'"),
         (["--num_iterations", "2"], "num_iterations"),
         (["--no_such_flag", "1"], "there is no option '--no_such_flag'"),

@@ -78,7 +78,7 @@ def parse_comparison(arguments: Sequence[str]) -> CompareOptions:
     seeds = _seeds(own.seeds)
     sweep = dict(_sweep(text) for text in own.sweep)
     check_at_least(1, own, "jobs")
-    variants = make_variants(methods, sweep)
+    variants = make_variants(methods, sweep, train)
     examples = [parse(variant.arguments_with(train)) for variant in variants]
     train += _evaluations(examples[0])
     return CompareOptions(

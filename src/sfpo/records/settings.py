@@ -1,6 +1,6 @@
 """The settings of a run, read from its own folder or from that of its comparison; needs no torch."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -27,15 +27,26 @@ def settings_of_variant(
         variant: the variant's entry in it.
         configuration: the content of the comparison's `--config` file, empty if it had none.
     """
-    name = variant["method"]
+    chosen = chosen_settings(variant["method"], variant["settings"], comparison["train"], configuration)
+    return settings_of_run(chosen | {"model": comparison["model"], "task": comparison["task"]})
+
+
+def chosen_settings(
+    name: str, own: Mapping[str, str], common: Sequence[str], configuration: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The settings of a method's runs that are not the defaults of all runs.
+
+    Args:
+        name: the method's.
+        own: what is set for these runs alone, as text.
+        common: the flags for all runs.
+        configuration: the content of the `--config` file for all runs, empty if there is none.
+    """
     method = _method(name)
     of_file = method.of_file(configuration, _method(configuration.get("method", name)))
-    of_all = {setting: value for setting, value in given(comparison["train"]).items() if method.has(setting)}
-    own = {setting: value_of(value) for setting, value in variant["settings"].items()}
-    model_and_task = {"model": comparison["model"], "task": comparison["task"]}
-    return settings_of_run(
-        {**method.defaults, **of_file, **of_all, **own, **method.sets, **model_and_task, "method": name}
-    )
+    of_all = {setting: value for setting, value in given(common).items() if method.has(setting)}
+    of_variant = {setting: value_of(value) for setting, value in own.items()}
+    return {**method.defaults, **of_file, **of_all, **of_variant, **method.sets, "method": name}
 
 
 def _method(name: Any) -> Method:

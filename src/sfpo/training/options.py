@@ -16,6 +16,7 @@ from sfpo.model.cpu import bf16_is_faster
 from sfpo.model.embedded import EMBEDDED
 from sfpo.model.embedded.recipe import EMBEDDED_RECIPE
 from sfpo.options import OneLineErrors, Parser, check_at_least, flags, free_folder, given, read_config, split_config
+from sfpo.settings import AUTO, ONLY_WITH_AUTO
 from sfpo.training.typed import typed
 from sfpo.trl import SFPOConfig
 from sfpo.trl.config import SlowFastFields
@@ -157,6 +158,7 @@ def parse(arguments: Sequence[str]) -> Parsed:
     try:
         options, training, model = parser.parse_args_into_dataclasses(others, look_for_args_file=False)
         _check(options)
+        _check_region(training.alpha, given(arguments))
     except ValueError as error:
         raise UsageError(_mended(str(error))) from error
     return Parsed(options, training, model, frozenset({*given(arguments), *config, *defaults}))
@@ -216,6 +218,15 @@ def _check_counts(values: dict[str, Any]) -> None:
 def _check(options: TrainOptions) -> None:
     check_at_least(1, options, "train_problems", "eval_problems", "eval_batch_size", "eval_samples", "eval_limit")
     check_at_least(0, options, "eval_every", "completions_per_step")
+
+
+def _check_region(alpha: Any, by_flag: dict[str, Any]) -> None:
+    """Refuse a KL budget that nothing asks for. Files may hold one, since every run's own configuration does."""
+    if alpha != AUTO:
+        for name in ONLY_WITH_AUTO & by_flag.keys():
+            raise UsageError(
+                f"--{name} {by_flag[name]} has no effect, since alpha is {alpha}: add --alpha {AUTO}, or leave it out"
+            )
 
 
 _UNKNOWN = "Some specified arguments are not used by the HfArgumentParser:"
