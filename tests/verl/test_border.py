@@ -9,8 +9,10 @@ from border import Source, members, signature_of
 from verl.trainer.ppo.v1.trainer_base import register_trainer
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 from verl.utils import tensordict_utils as tu
+from verl.utils.device import get_device_id
 from verl.workers.engine.base import BaseEngine
 from verl.workers.engine_workers import ActorRolloutRefWorker, TrainingWorker
+from verl.workers.utils.padding import no_padding_2_padding
 
 import sfpo
 
@@ -26,16 +28,21 @@ METHODS = [
     (PPOTrainerSync, "_save_checkpoint", "(self)"),
     (PPOTrainerSync, "_load_checkpoint", "(self)"),
     (TrainingWorker, "reset", "(self)"),
+    (TrainingWorker, "set_loss_fn", "(self, loss_fn)"),
     (TrainingWorker, "train_mini_batch", "(self, data)"),
     (TrainingWorker, "train_batch", "(self, data)"),
     # Called.
     (BaseEngine, "train_mode", "(self, **kwargs)"),
+    (BaseEngine, "lr_scheduler_step", "(self)"),
+    (BaseEngine, "get_data_parallel_size", "(self)"),
 ]
 FUNCTIONS = [
     (register_trainer, "(name)"),
     (tu.pop, "(tensordict, key, default=None)"),
     (tu.get, "(tensordict, key, default=None)"),
     (tu.assign_non_tensor, "(tensor_dict, **kwargs)"),
+    (get_device_id, "()"),
+    (no_padding_2_padding, "(tensor, data)"),
     (tq.kv_batch_get, "(keys, partition_id, select_fields=None)"),
 ]
 

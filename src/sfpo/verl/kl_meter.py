@@ -48,9 +48,15 @@ class KLMeter:
         self._sums[-1] += torch.stack([kl.sum(), counted.sum()])
 
     def of_pass(self) -> float:
-        """The mean over the pass."""
+        """The mean over the pass.
+
+        Raises:
+            RuntimeError: nothing was measured; a KL of 0 would extrapolate as far as α may go.
+        """
         kl, tokens = _over_all_ranks(torch.stack(self._sums).sum(0))
-        return kl / max(tokens, 1.0)
+        if tokens == 0:
+            raise RuntimeError("no response token that counts was given to verl's loss in this pass")
+        return kl / tokens
 
     def of_first_mini_batch(self) -> float | None:
         """The mean at the weights that the pass started from; None where nothing in that mini-batch counts."""
