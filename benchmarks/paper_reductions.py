@@ -77,11 +77,6 @@ class Relation:
         """SFPO's mean step divided by GRPO's if the gate closes: after that, a step costs as much as GRPO's."""
         return 1 + self.open_share * (self.predicted_ratio - 1)
 
-    @property
-    def needed_share(self) -> float:
-        """The share of steps with an open gate that would make the prediction true."""
-        return (self.ratio - 1) / (self.predicted_ratio - 1)
-
     def predicted_time(self, *, closes: bool) -> float:
         return self.rollouts / (self.closing_ratio if closes else self.predicted_ratio)
 

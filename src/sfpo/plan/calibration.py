@@ -125,7 +125,7 @@ def _measured(settings: Settings, lines: list[Settings], previous: Settings) -> 
         longest_completion=row["completions/max_length"],
         inner_steps=settings["inner_steps"],
         engine="lora" if settings.get("use_peft") else "ddp",
-        lora_rank=settings.get("lora_r", 16),
+        lora_rank=settings.get("lora_r", Workload.lora_rank),
         gradient_checkpointing=settings.get("gradient_checkpointing", True),
         bf16=settings["bf16"],
         active_share=1 - row["frac_reward_zero_std"],

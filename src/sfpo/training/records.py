@@ -35,7 +35,7 @@ class RunRecords:
         self.update_run(started=time.time(), **facts, **{PROVENANCE: [provenance()]})
 
     def add_provenance(self) -> None:
-        """Add what continues the run to what made it before, where they differ."""
+        """Record the code, versions and machine that continue the run, where they differ from those before."""
         if self._is_writer:
             self.update_run(**{PROVENANCE: extended(entries_of(self._known()), provenance())})
 

@@ -1,4 +1,4 @@
-"""What TRL's GRPO and RLOO trainers differ in, as far as SFPO must know it.
+"""How TRL's GRPO and RLOO trainers differ, as far as SFPO must know.
 
 Members of the host are read by their plain names, never with a default: when TRL renames one, training stops, where a
 default would silently leave out work that the loss needs.
