@@ -1,6 +1,7 @@
 """α from a KL budget in TRL's trainer, and its control: multi-epoch GRPO that stops on KL."""
 
 import math
+from unittest import mock
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from transformers import TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
 from sfpo.trl import SFPOConfig, SFPOTrainer
+from sfpo.trl.step_log import StepLog
 from sfpo.trust_region import TrustRegion
 
 AUTO = {"alpha": "auto", "gate": "off"}
@@ -158,6 +160,23 @@ def test_the_kl_stop_leaves_out_the_steps_beyond_it(tiny_model, tmp_path):
         assert max(kls) <= 1.5 * 0.003
         if steps < 8:
             assert row[f"sfpo/pass_{steps}/kl"] > 1.5 * 0.003
+
+
+def test_each_mini_batch_is_asked_about_alone(tiny_model, tmp_path):
+    answers = []
+
+    class Noted(StepLog):
+        def latest_kl(self):
+            answers.append(super().latest_kl())
+            return answers[-1]
+
+    settings = {**AUTO, "steps_per_generation": 4, "max_steps": 1, "learning_rate": 1e-3, "kl_budget": 10.0, **SGD}
+    with mock.patch("sfpo.trl.trainer.StepLog", Noted):
+        trainer = train(SFPOTrainer, SFPOConfig, tiny_model, tmp_path, **settings)
+    (row,) = (row for row in trainer.state.log_history if "sfpo/pass_0/kl" in row)
+    assert answers[0] == pytest.approx(0, abs=1e-9)
+    # The mean over pass 0 is that of both mini-batches, so the second one's is about twice as much.
+    assert answers[1] > 1.3 * row["sfpo/pass_0/kl"] > 0
 
 
 def test_settings_that_contradict_one_another_are_refused(tmp_path):

@@ -149,9 +149,14 @@ class SFPOStep:
         """
         measured = None
         for index, mini_batch in enumerate(batch):
-            if self._fast_passes > 0 or index > 0:  # otherwise its gradient is at hand, and the weights are θ_0
+            at_start = self._fast_passes == 0 and index == 0  # its gradient is at hand, and the weights are θ_0
+            if not at_start:
                 self._gradient(mini_batch)
-                if not isinstance(rule, float) and rule.is_outside(kl := self._log.latest_kl()):
+            if not isinstance(rule, float):
+                kl = (
+                    self._log.latest_kl()
+                )  # asked at the start, too, so that the next answer is of its mini-batch alone
+                if rule.is_outside(kl) and not at_start:
                     measured = kl
                     break
             self._engine.fast_step()
