@@ -25,7 +25,7 @@ from sfpo.grading import committed_answer
         ("**Final Answer:** 42.", "42"),
         ("So 6*7.\n#### 42", "42"),
         ("After all cases are added: **42**", "42"),
-        ("Therefore there are 42 such pairs.", "42 such pairs"),
+        ("Therefore there are 42 such pairs.", r"42\text{ such pairs}"),
         ("The answer is not 42 but 41.", "41"),
         ("The answer is 43, not 42.", "43"),
         ("We find x = 7. Substituting, the sum is x + 12 = 19.", "19"),

@@ -14,6 +14,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from .prose import FORMULA, commitment, has_values, is_prose_word, with_unit
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -36,15 +38,7 @@ _LABEL = re.compile(
 )
 _HEADING = re.compile(r"(?im)^[ \t#*_]*(?:final[ \t]+)?answer[ \t*_:]*$")
 _BOLD = re.compile(r"\*\*(?!\s)([^\n]+?)\*\*|__([^_\n]+)__")
-_MATHS = re.compile(
-    r"\$\$([^$]+)\$\$|\\\[((?:[^\\]|\\(?!\[|\]))+)\\\]|(?<!\\)\$((?:\\\$|[^$\n])+)(?<!\\)\$|\\\(((?:[^\\\n]|\\(?!\(|\)))+)\\\)"
-)
-_NUMBER = re.compile(
-    r"(?<![\w.,])[-+−]?[$€£]?\s?(?:\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
-    r"(?:\s?/\s?\d+(?!\d))?(?:\s?%|°)?"
-)
 _VERB = re.compile(r"\b(?:is|are|was|equals|equal to|be|becomes|to be|to)\b\s*:?|=", re.IGNORECASE)
-_BUT = re.compile(r"\bbut\b(?:\s+rather)?", re.IGNORECASE)
 # A dollar sign before an amount, not before a formula: the closing sign of a formula follows no space.
 _CURRENCY = re.compile(r"\$(?=\d[\d,]*(?:\.\d+)?(?:\s+(?:[^$\n]*(?:\s\$|\$\d)|[^$\n]*$)|$))")
 _ASIDE = re.compile(
@@ -54,11 +48,9 @@ _NEGATED = re.compile(r"\b(?:not|isn't|aren't|cannot|can't|never|neither)\b", re
 # Seven words and nothing else.
 _PROSE = re.compile(r"(?:[A-Za-z',;:-]+\s+){6,}[A-Za-z',;:-]+")
 _IMPLIES = re.compile(r"=>|⇒|\\(?:implies|Rightarrow|Longrightarrow)(?![A-Za-z])")
-_CLAUSE = re.compile(r"\b(?:and|or|so|because|since|as|which|but|if|when|where)\b")
 _OPTION_FIRST = re.compile(r"\(?([A-J])[).:](?:\s|$)")
 _OPTION = re.compile(r"(?<![\w'])\(?([A-J])\)?(?=[\s.*]*$)")
 _UNFINISHED = re.compile(r"(?:[=+\-*/^,(\[{]|\\[a-zA-Z]+\{[^}]*)\s*$")
-_UNIT_AFTER = re.compile(r"(?:[-+]?\d[\d.,]*)?\s+(?P<unit>[A-Za-zµΩ°][A-Za-zµΩ°/^\d² ³·-]{0,30})")
 # A statement longer than this is prose that happens to follow a label, not an answer.
 _LONGEST_STATEMENT = 100_000
 
@@ -161,9 +153,12 @@ def _stated(text: str) -> Answer | None:
         label = heading
     if label is not None:
         rest = text[label.end() :].lstrip()
-        answer = _from_statement(_first_sentence(_first_block(rest)))
+        statement = _first_sentence(_first_block(rest))
+        answer = _from_statement(statement)
         if answer is not None:
             return answer
+        # What the label introduces is no answer: only what comes after it may be one.
+        text = rest[rest.index(statement) + len(statement) :]
     paragraphs = [part for part in re.split(r"\n\s*\n", text.strip()) if part.strip()]
     if not paragraphs:
         return None
@@ -183,7 +178,7 @@ def _stated(text: str) -> Answer | None:
     sentence = re.split(r"(?<=[.!?])\s+(?=\S)", last)[-1].rpartition("\n")[2]
     if _UNFINISHED.search(sentence):
         return None
-    answer = _from_statement(sentence)
+    answer = _from_statement(sentence, is_labelled=False)
     return None if answer is not None and _PROSE.fullmatch(answer.text) else answer
 
 
@@ -203,56 +198,25 @@ def _first_sentence(statement: str) -> str:
     return first if later and re.search(r"[\w]", first) and not re.search(r"[\d$\\]", later[0]) else statement
 
 
-def _after_contrast(statement: str) -> str:
-    """`not 42 but 41` states 41."""
-    turns = list(_BUT.finditer(statement))
-    if turns and re.search(r"\bnot\b", statement[: turns[-1].start()].rpartition(".")[2]):
-        return statement[turns[-1].end() :]
-    return statement
-
-
-def _from_statement(statement: str) -> Answer | None:
+def _from_statement(statement: str, is_labelled: bool = True) -> Answer | None:
     """The value in a statement such as `42.`, `the volume is $120$ cubic metres` or `not 42 but 41`."""
     whole = statement.strip().strip("*_ \t\n").removesuffix(".").strip("*_ ")
     if not whole or len(whole) > _LONGEST_STATEMENT:
         return None
-    value = _CURRENCY.sub("", _after_contrast(_ASIDE.sub("", _IMPLIES.split(whole)[-1]))).strip()
-    formulas = list(_MATHS.finditer(value))
-    unit = _UNIT_AFTER.fullmatch(value, formulas[-1].end() if formulas else 0)
-    if unit and not _CLAUSE.search(unit.group("unit")):
-        amount = value[: unit.start("unit")]
-        if (len(formulas) == 1 and value.startswith(formulas[0].group())) or _NUMBER.fullmatch(amount.strip()):
-            return Answer(
-                amount.strip() + re.sub(r"[A-Za-zµΩ][A-Za-zµΩ ]*", r"\\text{\g<0>}", unit.group("unit")), whole
-            )
-    prose = _MATHS.sub(" ", value) if formulas else value
-    words = re.findall(r"(?<![\\A-Za-z])[A-Za-z]{2,}", re.sub(r"\\[a-z]+\{[^{}]*\}|\\[A-Za-z]+", " ", prose))
-    connectors = {"and", "or"}
-    if formulas and not set(words) <= connectors:
-        last = formulas[-1]
-        joined = [next(group for group in last.groups() if group)]
-        for earlier, later in zip(reversed(formulas[:-1]), reversed(formulas[1:]), strict=True):
-            if not re.fullmatch(r"\s*(?:,|and|or|, and|, or)\s*", value[earlier.end() : later.start()]):
-                break
-            joined.append(next(group for group in earlier.groups() if group))
-        return Answer(" , ".join(reversed(joined)), whole)
-    if not formulas and not words and re.fullmatch(r"[\d.,\s]+", value) and len(value.split()) > 4:
+    value = _CURRENCY.sub("", _ASIDE.sub("", _IMPLIES.split(whole)[-1])).strip()
+    formulas = FORMULA.search(value)
+    if not formulas and re.fullmatch(r"[\d.,\s]+", value) and len(value.split()) > 4:
         # Numbers in a row are no list: the last one stands.
         return Answer(value.split()[-1], whole)
-    if formulas or set(words) <= connectors:
-        return Answer(value, whole) if re.search(r"\w|\\", value) else None
-    after_verb = _VERB.split(value)[-1].strip(" *")
-    if after_verb and after_verb != value:
-        is_formula = re.search(r"\w", after_verb) and not re.search(r"(?<!\\)[A-Za-z]{2}", after_verb)
-        starts_with_value = len(after_verb.split()) <= 4 and re.match(r"[-+(\[\\$]?[\d.\\]", after_verb)
-        if is_formula or starts_with_value:
-            return Answer(after_verb, whole)
+    prose = re.sub(r"\\[a-z]+\{[^{}]*\}|\\[A-Za-z]+", " ", FORMULA.sub(" ", value))
+    if not any(is_prose_word(word) for word in re.findall(r"(?<![\\A-Za-z])[A-Za-z]{2,}", prose)):
+        return Answer(with_unit(value), whole) if re.search(r"\w|\\", value) else None
+    if has_values(value):
+        answer = commitment(value, is_labelled)
+        return None if answer is None else Answer(answer, whole)
     if _NEGATED.search(value):
         return None
-    numbers = _NUMBER.findall(value)
     option = _OPTION.search(value)
-    if option is not None and not numbers:
+    if option is not None:
         return Answer(option.group(1), whole)
-    if numbers:
-        return Answer(numbers[-1], whole)
-    return Answer(after_verb or value, whole)
+    return Answer(_VERB.split(value)[-1].strip(" *") or value, whole)

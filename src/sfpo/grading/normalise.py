@@ -9,6 +9,9 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from .code import from_code, without_exponent_brackets
+from .number_words import digits, spelled_number
+
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", "0123456789+-")
 _UNICODE = {
     "−": "-", "–": "-", "—": "-", "‐": "-", "‑": "-", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "∙": r"\cdot ",
@@ -57,10 +60,15 @@ _ARRAY = re.compile(
 )
 _PLAIN = re.compile(r"\\plain\s*\{([^{}]*)\}")
 _COLOUR = re.compile(r"\\(?:color|textcolor)\s*(?:\[\w+\])?\{[^{}]*\}")
+_SCALES = {
+    "hundred": r"10^{2}", "thousand": r"10^{3}", "lakh": r"10^{5}", "million": r"10^{6}", "mn": r"10^{6}", "crore": r"10^{7}",
+    "billion": r"10^{9}", "bn": r"10^{9}", "trillion": r"10^{12}", "dozen": "12",
+}  # fmt: skip
 _SCALE = re.compile(
-    r"(?<=[\d}])\s*(?:\\text\{\s*)?(hundred|thousand|million|billion|trillion)(?![A-Za-z])(?:\s*\})?\s*"
+    rf"(?<=[\d}}])\s*(?:\\text\{{\s*({'|'.join(_SCALES)})(?![A-Za-z])([^{{}}]*)\}}|({'|'.join(_SCALES)})(?![A-Za-z]))\s*"
 )
-_SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
+_POWER_WORD = re.compile(r"(?<=[\d})])\s*(?:\\text\{\s*(squared|cubed)\s*\}|(squared|cubed)(?![A-Za-z]))")
+_SPELLED = re.compile(r"[A-Za-z0-9\s,.-]{3,80}")
 _ENVIRONMENT = re.compile(r"\\(?:begin|end)\{(?:aligned|align\*?|gathered|split|equation\*?|gather\*?)\}")
 _CODE = re.compile(rf"(?<![\\A-Za-z])(?:np\.|numpy\.|math\.|sympy\.)?({_FUNCTIONS})(?=\s*[({{^_\d\\]|\s+[a-z]\b)")
 _DEGREE = re.compile(
@@ -74,6 +82,8 @@ _PERCENT = re.compile(
 def normalise(text: str) -> str:
     """`text` in its canonical spelling. Two answers with equal spellings are typographically the same."""
     text = _plain_unicode(text)
+    if (number := _spelled(text)) is not None:
+        return number
     text = re.sub(r"\\text\s*\{\s*(\\\$|\\text\{\w+\})\s*\}", r"\1", text)
     text = text.replace("\\$", r"\dollar ").replace("$", " ").replace("\n", " ").replace("\t", " ")
     text = re.sub(r"\\[()\[\]](?!\d*pt)", " ", text) if "\\(" in text or "\\[" in text else text
@@ -96,22 +106,40 @@ def normalise(text: str) -> str:
     text = _PERCENT.sub(r"\\% ", text)
     text = _TEXT_POWER.sub(r"\\text{\1}^{\2}\\text{\3}", text)
     text = _UNIT_FRACTION.sub(r"\1/\2", text)
-    text = _SCALE.sub(lambda m: rf"\cdot 10^{{{_SCALES[m.group(1)]}}}", text)
+    text = _SCALE.sub(_scaled, text)
+    text = _POWER_WORD.sub(lambda m: "^{2}" if "squared" in m.group() else "^{3}", text)
     text = _TEXT.sub(_simplify_text, text)
     text = re.sub(r"(?<![\\A-Za-z])(?:and|or)(?![A-Za-z])", lambda m: rf"\{m.group()} ", text)
-    text = _CODE.sub(r"\\\1 ", text)
-    text = re.sub(r"\\exp\s*(?:\(([^()]*)\)|\{([^{}]*)\})", lambda m: f"e^{{{m.group(1) or m.group(2)}}}", text)
+    text = _CODE.sub(r"\\\1 ", from_code(text))
+    text = re.sub(r"\\exp\s*\{([^{}]*)\}", r"e^{\1}", text)
     text = re.sub(r"(?<=\d)[eE]([-+]?)(\d+)(?![\d.])", _scientific, text)
     text = re.sub(r"\^\s*\{?\s*((?:\\prime\s*)+)\}?", lambda m: "'" * m.group(1).count("\\"), text)
     text = re.sub(r"\{([^{}]*)\\choose\s*([^{}]*)\}", r"\\binom{\1}{\2}", text)
     text = _BACKWARD.sub(_forward, text)
-    text = text.replace("**", "^").replace("*", r"\cdot ")
+    text = text.replace("*", r"\cdot ")
     text = re.sub(r"<\s*=|=\s*<", r"\\le ", text)
     text = re.sub(r">\s*=", r"\\ge ", text).replace("!=", r"\ne ")
     text = _complete_arguments(text)
     text = re.sub(r"\^\s*([A-Za-z0-9])", r"^{\1}", re.sub(r"_\s*([A-Za-z0-9])", r"_{\1}", text))
     text = re.sub(r"\\\{\s*\\\}", r"\\emptyset ", text)
     return _tighten(text)
+
+
+def _spelled(text: str) -> str | None:
+    """An answer that is a number in words as digits."""
+    plain = re.sub(
+        r"\\(?:text|mathrm|textbf|mbox)\s*\{([^{}]*)\}", r" \1 ", text.replace("$", " ").replace("\\ ", " ")
+    )
+    if not _SPELLED.fullmatch(plain):
+        return None
+    number = spelled_number(plain.strip(" ."))
+    return None if number is None else digits(number)
+
+
+def _scaled(match: re.Match[str]) -> str:
+    """`12 million people` as 12 \\cdot 10^6 people."""
+    rest = (match.group(2) or "").strip()
+    return rf"\cdot {_SCALES[match.group(1) or match.group(3)]}" + (rf"\text{{{rest}}}" if rest else "")
 
 
 def _plain_unicode(text: str) -> str:
@@ -164,6 +192,8 @@ def _simplify_text(match: re.Match[str]) -> str:
         return "\\" + content + " "
     if content in ("e", "i", "d", "x", "y"):
         return content
+    if content == "pi":
+        return r"\pi "
     if not re.search(r"[A-Za-z]", content):
         return content
     if amount := re.fullmatch(r"([-+]?\d[\d.,]*)\s+([A-Za-z].*)", content):
@@ -182,8 +212,7 @@ def _scientific(match: re.Match[str]) -> str:
 
 def _complete_arguments(text: str) -> str:
     """Braces around the arguments of `\\frac` and `\\sqrt` that were written without."""
-    text = re.sub(r"\\sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}", text)
-    text = re.sub(r"\\sqrt\s*(\d|[A-Za-z](?![A-Za-z])|\\pi)", r"\\sqrt{\1}", text)
+    text = re.sub(r"\\sqrt\s*(\[[^\[\]]*\])?\s*(\d|[A-Za-z](?![A-Za-z])|\\pi)", r"\\sqrt\1{\2}", text)
     if "\\frac" not in text and "\\binom" not in text:
         return text
     argument = r"(\d|[A-Za-z]|\\pi)"
@@ -212,8 +241,7 @@ def _tighten(text: str) -> str:
             pieces.append(" " if keep else "")
         position = match.end()
     pieces.append(text[position:])
-    text = "".join(pieces)
-    text = _strip_end(text)
+    text = _strip_end(without_exponent_brackets("".join(pieces)))
     return _strip_outer(text)
 
 

@@ -212,3 +212,27 @@ def ascending(relation: Chain) -> Chain:
     if relation.operators and set(relation.operators) <= {">", "\\ge"}:
         return Chain(relation.parts[::-1], tuple(FLIPPED[operator] for operator in relation.operators[::-1]))
     return relation
+
+
+_COLUMN = re.compile(r"\\begin\{pmatrix\}((?:(?!\\begin|&).)*)\\end\{pmatrix\}")
+_SCALED = re.compile(
+    r"(-|[-+]?(?:\d|\.|/|\\(?:frac|sqrt|pi|cdot)(?![A-Za-z])|[{}\[\] ])*[\d}i ])(?=[(\\])(\(.*\)|\\begin\{pmatrix\}.*)"
+)
+_TRANSPOSED = re.compile(r"([(\[].*[)\]])\^\{(?:T|\\top ?|\\intercal ?)\}|(?:([(\[].*[)\]])\^\\(?:top|intercal) ?)")
+
+
+def vector(text: str) -> tuple[str, ...] | None:
+    """The components of a column, of a tuple, or of a number times one of these; None for anything else."""
+    if match := _TRANSPOSED.fullmatch(text):
+        text = "(" + (match.group(1) or match.group(2))[1:-1] + ")"
+    if match := _COLUMN.fullmatch(text):
+        rows = tuple(row.strip() for row in match.group(1).split(r"\\") if row.strip())
+        return rows if len(rows) > 1 else None
+    inner = _bracketed(text)
+    if inner is not None:
+        return inner.elements if inner.kind == "tuple" else None
+    if match := _SCALED.fullmatch(text):
+        components = vector(match.group(2))
+        factor = match.group(1).strip() if match.group(1) != "-" else "-1"
+        return None if components is None else tuple(rf"{factor}\cdot({component})" for component in components)
+    return None

@@ -1,8 +1,8 @@
 """Units, currencies, percent and degrees at the end of an answer.
 
 A unit the gold does not name is decoration (20 m/s answers 20). Where both name one, it is part of the value:
-15 cm² is not 15 cm³, 2 hours is 120 minutes and not 120. A word that negates or bounds ("42 is impossible",
-"less than 42") is never a unit.
+15 cm² is not 15 cm³, 2 hours is 120 minutes and not 120. Only words of the vocabulary are units, and those that the gold
+uses: "12 squared", "12 or more" and "12 gizmos" do not answer 12.
 """
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from fractions import Fraction
+
+from .number_words import is_number_word
+from .vocabulary import is_counted
 
 # Name: (dimension, size in the dimension's base unit). Names are singular and lower case where case means nothing.
 _SIZES: dict[str, tuple[str, Fraction]] = {}
@@ -40,23 +43,28 @@ _define("frequency", Hz__hertz=1, kHz=1000, MHz=10**6, GHz=10**9)
 _define("pressure", Pa__pascal=1, kPa=1000)
 _define("temperature", K__kelvin=1)
 
+# In a gold any other word is a noun of its problem.
 _CHANGES_MEANING = frozenset({
     "not", "no", "never", "is", "are", "was", "isn't", "cannot", "impossible", "wrong", "incorrect", "false",
     "undefined", "than", "least", "most", "less", "more", "greater", "fewer", "or", "and", "if", "mod", "modulo",
     "when", "where", "unless", "except", "but", "maybe", "perhaps", "approximately", "nearly", "between", "base",
 })  # fmt: skip
-_LABEL_END = re.compile(r"(?:[:=]|\b(?:is|are|equals|answer|of|be))\s*$", re.IGNORECASE)
+_LABEL_END = re.compile(r"(?:[:=]|\b(?:is|are|equals|answer|be|total of|value of))\s*$", re.IGNORECASE)
+# With one of these before it, a value is another one, or a bound.
 _NEGATION = re.compile(
-    r"\b(?:not|no|never|isn't|less|more|than|least|most|cannot|wrong|except|between)\b", re.IGNORECASE
+    r"\b(?:not|no|never|isn't|aren't|less|more|than|least|most|cannot|wrong|incorrect|false|except|between|either|neither|nor|or|if|"
+    r"unless|half|twice|thrice|double|triple|times|multiple|divided|minus|negative|plus|square|cube|root|power|squared|"
+    r"cubed|over|under|above|below|inverse|reciprocal|opposite|nearly|almost|maybe|perhaps|possibly|might|could)\b",
+    re.IGNORECASE,
 )
 _BARE = "|".join(sorted((*(name for name in _SIZES if len(name) > 1), "mph", "kmph", "kph"), key=len, reverse=True))
 _WORD = r"\\text\{[^{}]*\}"
 _TAIL = re.compile(
-    rf"(?P<value>.*?[\d}})!.]|(?:(?!\\text).)*?[A-Za-z](?=\\text|\\degree))\s*"
+    rf"(?P<value>.*?(?:[\d}})!.]|\\pi)|(?:(?!\\text).)*?[A-Za-z](?=\\text|\\degree))\s*"
     rf"(?P<unit>(?:(?:{_WORD}|(?<![\\A-Za-z])(?:{_BARE})s?(?![A-Za-z])|\\degree)(?:\^\{{[-+]?\d+\}}|/[A-Za-z]{{1,2}}(?![A-Za-z])|/|\\cdot|\s)*)+[CFK]?)"
 )
 _NUMBER_WORDS = re.compile(
-    r"(?P<value>[-+]?[\d.,:]*\d)\s*(?P<unit>[A-Za-z][A-Za-z]{2,}(?: [A-Za-z]+){0,3}|(?<=:\d\d)[AaPp]\.?[Mm]\.?)"
+    r"(?P<value>[-+]?[\d.,:]*\d)\s*(?P<unit>[A-Za-z][A-Za-z]{2,}(?: [A-Za-z]+){0,5}|(?<=:\d\d)[AaPp]\.?[Mm]\.?)"
 )
 _CURRENCY = re.compile(r"(?P<sign>-?)(?:\\text\{(?:dollars|pounds|Rs\.?|USD)\}|[€£¥₹])(?P<value>.+)")
 _REPEATED = re.compile(r"(\\text\{[^{}]*\})(?:\s*\1)+")
@@ -72,25 +80,42 @@ class Quantity:
     unit: str
 
 
-def split_unit(text: str) -> Quantity:
-    """Separates a normalised answer from its unit, currency sign, or a leading label such as `\\text{Answer: }`."""
+def split_unit(text: str, known: frozenset[str] | None = frozenset()) -> Quantity:
+    """Separates a normalised answer from its unit, currency sign, or a leading label such as `\\text{Answer: }`.
+
+    Args:
+        text: a gold or an answer.
+        known: words that are units besides those of the vocabulary; None, for a gold, takes any word that leaves the
+            value what it is.
+    """
     if match := _CURRENCY.fullmatch(text):
-        inner = split_unit(match.group("value"))
+        inner = split_unit(match.group("value"), known)
         return Quantity(match.group("sign") + inner.value, inner.unit or "dollars")
     if match := _PREFIX.fullmatch(text):
         label = match.group(1)
         if _LABEL_END.search(label) and not _NEGATION.search(label):
-            return split_unit(match.group(2))
+            return split_unit(match.group(2), known)
     if text.endswith(r"\%"):
         return Quantity(text[:-2], "%")
     if match := _TAIL.fullmatch(text) or _NUMBER_WORDS.fullmatch(text):
         if match.group("unit").startswith("\\degree") and _TRIGONOMETRY.search(match.group("value")):
             return Quantity(text, "")
         unit = _REPEATED.sub(r"\1", match.group("unit").replace(r"\degree", r"\text{degree}").strip())
-        words = set(re.findall(r"[a-z']+", unit.lower().replace(r"\text", "")))
-        if not words & _CHANGES_MEANING and len(words) <= 6:
+        if _is_unit(unit, known):
             return Quantity(match.group("value").strip(), unit)
     return Quantity(text, "")
+
+
+def unit_words(unit: str) -> frozenset[str]:
+    """The words of a unit, for `split_unit` of an answer that is compared with it."""
+    return frozenset(re.findall(r"[a-z']+", unit.lower().replace(r"\text", "")))
+
+
+def _is_unit(unit: str, known: frozenset[str] | None) -> bool:
+    if known is None:
+        words = unit_words(unit)
+        return not words & _CHANGES_MEANING and not any(map(is_number_word, words)) and len(words) <= 6
+    return is_counted(re.sub(r"\\text|\\cdot|[{}]", " ", unit), known)
 
 
 def conversion(gold: str, answer: str) -> Fraction | None:

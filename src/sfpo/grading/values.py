@@ -19,7 +19,9 @@ from math_verify.grader import should_treat_as_complex
 from sympy.core.function import AppliedUndef
 
 from .exact import exact_number, is_rounded
-from .units import conversion, split_unit
+from .formula import DIGITS, Formula
+from .points import has_pieces, points
+from .units import conversion, split_unit, unit_words
 
 # math-verify's parser. Units, numbers and lists are settled before it; what is left for it is one expression, in which
 # R and r are two symbols.
@@ -27,12 +29,12 @@ _NORMALISATION = NormalizationConfig(
     basic_latex=True, units=False, malformed_operators=True, nits=False, boxed="none", equations=False
 )
 _CONVERSION = ConversionConfig(lowercase_symbols=False)
-_DIGITS = 60
 
 
 def same_quantity(gold: str, answer: str) -> bool:
     """Whether two normalised expressions, each with its unit or none, measure the same."""
-    expected, given = split_unit(gold), split_unit(answer)
+    expected = split_unit(gold, known=None)
+    given = split_unit(answer, known=unit_words(expected.unit))
     if "%" in (expected.unit, given.unit):
         # 28% is answered by 28 and by 0.28; 28 is not answered by 0.28.
         if same_value(expected.value, given.value):
@@ -71,7 +73,7 @@ def same_value(gold: str, answer: str) -> bool:
     left, right = expression(gold), expression(answer)
     if left is None or right is None:
         return False
-    tolerance = 11 if is_rounded(gold) or is_rounded(answer) else _DIGITS - 10
+    tolerance = 11 if is_rounded(gold) or is_rounded(answer) else DIGITS - 10
     return equal(left, right, tolerance)
 
 
@@ -81,8 +83,8 @@ def proportional(one: Any, other: Any) -> bool:
     if not names or names_in(one) != names_in(other):
         return False
     ratios = []
-    for point in _points(names):
-        above, below = _evaluate(one, point), _evaluate(other, point)
+    for point in points(names, one, other):
+        above, below = Formula(one, False).at(point), Formula(other, False).at(point)
         if above is None or below is None or below == 0:
             continue
         ratios.append(above / below)
@@ -148,13 +150,16 @@ def _as_fraction(number: Fraction | None) -> str:
     return rf"\frac{{{number.numerator}}}{{{number.denominator}}}"
 
 
-def equal(one: Any, other: Any, digits: int = _DIGITS - 10) -> bool:
-    """Whether two SymPy values are equal, numbers to `digits` digits and formulas at sample points."""
+def equal(one: Any, other: Any, digits: int = DIGITS - 10) -> bool:
+    """Whether two SymPy values are equal: numbers to `digits` digits, formulas wherever both are real.
+
+    A formula in pieces, such as |x|, is equal to another only where that one is real too.
+    """
     if isinstance(one, (sympy.MatrixBase, sympy.MatrixExpr)) or isinstance(
         other, (sympy.MatrixBase, sympy.MatrixExpr)
     ):
         return _equal_matrices(one, other, digits)
-    one, other = _evaluated(one), _evaluated(other)
+    one, other = one.doit(), other.doit()
     if one.has(sympy.nan, sympy.zoo) or other.has(sympy.nan, sympy.zoo):
         return False
     if one == other:
@@ -162,20 +167,47 @@ def equal(one: Any, other: Any, digits: int = _DIGITS - 10) -> bool:
     if one.is_Rational and other.is_Rational and digits > 20:
         return False
     names = names_in(one) | names_in(other)
+    if names and digits > 20 and (proven := _equal_polynomials(one, other)) is not None:
+        return proven
+    is_real = not _is_complex(one) and not _is_complex(other)
+    left, right = Formula(one, is_real), Formula(other, is_real)
+    in_pieces = has_pieces(one) or has_pieces(other)
+    # The variables of √(g/l) are taken to be positive, as in √(gl)/l.
+    positive = set() if in_pieces else left.signed_domain | right.signed_domain
     agreed = 0
-    for point in _points(names):
-        left, right = _evaluate(one, point), _evaluate(other, point)
-        if left is None or right is None:
+    for point in points(names, one, other):
+        if any(point[name] < 0 for name in positive):
             continue
-        if names and (left.has(sympy.I) != right.has(sympy.I)) and "i" not in names:
-            # Outside the domain of one of them: x and (√x)² agree wherever both are real.
-            continue
-        if not _close(left, right, digits):
+        values = left.at(point), right.at(point)
+        if None not in values:
+            if not _close(*values, digits):
+                return False
+            agreed += 1
+        elif in_pieces and values != (None, None):
             return False
-        agreed += 1
     if agreed >= (3 if names else 1):
         return True
     return bool(verify(one, other, timeout_seconds=None)) if names else False
+
+
+# Multiplied out, a polynomial of this many operations, none of its powers larger, stays small.
+_OPERATIONS, _POWER = 60, 6
+
+
+def _equal_polynomials(one: Any, other: Any) -> bool | None:
+    """Whether two small polynomials are the same, by multiplying them out; None where they are not such."""
+    difference = one - other
+    powers = [power.exp for power in difference.atoms(sympy.Pow)]
+    if difference.count_ops() > _OPERATIONS or not all(p.is_Rational and abs(p) <= _POWER for p in powers):
+        return None
+    if not difference.is_polynomial(*difference.free_symbols) or _is_complex(difference):
+        return None
+    return bool(difference.expand().is_zero)
+
+
+def _is_complex(value: Any) -> bool:
+    """Whether a formula speaks of complex numbers: then none of its values may be left out for being one."""
+    return bool(value.has(sympy.I) or "i" in {str(symbol) for symbol in value.free_symbols})
 
 
 def _equal_matrices(one: Any, other: Any, digits: int) -> bool:
@@ -185,43 +217,18 @@ def _equal_matrices(one: Any, other: Any, digits: int) -> bool:
     return all(equal(left, right, digits) for left, right in zip(one.flat(), other.flat(), strict=True))
 
 
-def _evaluated(value: Any) -> Any:
-    return value.doit()
-
-
 def names_in(value: Any) -> set[str]:
     """The variables of an expression, without the imaginary unit."""
     return {str(symbol) for symbol in value.free_symbols} - {"i"} if hasattr(value, "free_symbols") else set()
 
 
-def _points(names: set[str]) -> list[dict[str, Any]]:
-    """Fixed sample points, some of them negative, in no special relation to each other."""
-    seeds = ((3, 7), (5, 3), (-4, 9), (11, 13), (-17, 6), (2, 19))
-    points = []
-    for numerator, denominator in seeds if names else seeds[:1]:
-        point = {}
-        for index, name in enumerate(sorted(names)):
-            point[name] = sympy.Rational(numerator * (2 * index + 5) + 1, denominator * (index + 3))
-        points.append(point)
-    return points
-
-
-def _evaluate(value: Any, point: dict[str, Any]) -> Any | None:
-    """`value` at `point` to 60 digits, or None where it has no value there."""
-    symbols = {s: sympy.I if str(s) == "i" else point[str(s)] for s in value.free_symbols}
-    result = value.subs(symbols).doit()
-    if not result.is_Rational:
-        result = result.evalf(_DIGITS, maxn=400)
-    if result.free_symbols or result.has(sympy.nan, sympy.zoo, sympy.oo, -sympy.oo) or not result.is_number:
-        return None
-    return result
-
-
-def _close(one: Any, other: Any, digits: int = _DIGITS - 10) -> bool:
+def _close(one: Any, other: Any, digits: int = DIGITS - 10) -> bool:
     if one == other:
         return True
+    if one.is_Rational and other.is_Rational and digits > 20:
+        return False
     size = max(abs(one).evalf(15), abs(other).evalf(15))
-    return bool(abs((one - other).evalf(_DIGITS)) <= size * sympy.Float(10) ** -digits)
+    return bool(abs((one - other).evalf(DIGITS)) <= size * sympy.Float(10) ** -digits)
 
 
 def is_defined(text: str) -> bool:
@@ -231,4 +238,4 @@ def is_defined(text: str) -> bool:
     if "\\frac" not in text and "/" not in text:
         return True
     value = None if len(text) > 500 else parse(text)
-    return value is None or not (hasattr(value, "has") and _evaluated(value).has(sympy.nan, sympy.zoo))
+    return value is None or not (hasattr(value, "has") and value.doit().has(sympy.nan, sympy.zoo))

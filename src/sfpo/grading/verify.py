@@ -7,6 +7,7 @@ the gold.
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 from itertools import product
 from typing import Any, Literal
 
@@ -27,9 +28,10 @@ from .structure import (
     readings,
     split_label,
     split_top,
+    vector,
 )
 from .units import conversion, split_unit
-from .values import expression, is_defined, names_in, parse, proportional, same_quantity
+from .values import equal, expression, is_defined, names_in, parse, proportional, same_quantity
 
 Verdict = Literal["correct", "wrong", "unparseable"]
 
@@ -72,8 +74,12 @@ def same(gold: str, answer: str) -> bool:
         verdict = test(gold, answer)
         if verdict is not None:
             return verdict
-    if _RELATIONAL.search(gold) or _RELATIONAL.search(answer):
+    if (_RELATIONAL.search(gold) or _RELATIONAL.search(answer)) and not answer.endswith(("T}", "top")):
         return _same_region(gold, answer)
+    if "pmatrix" in gold + answer or (answer[-1:] == ")" and answer[:1] != "(") or answer[-1:] == "}":
+        components, others = vector(gold), vector(answer)
+        if components is not None and others is not None:
+            return _same_sequence(components, others)
     several, given = items(gold), items(answer)
     if several or given or _PLUS_MINUS.search(gold + answer):
         return _same_items(gold, several, answer, given)
@@ -87,18 +93,20 @@ _RELATIONAL = re.compile(
     r"|^\\text\{(?:all )?(?:real|no (?:real )?solution)"
 )
 _PLUS_MINUS = re.compile(r"\\(?:pm|mp)(?![A-Za-z])")
+# An option, and whatever stands behind a bracket, point or colon: its text.
 _OPTION = re.compile(
-    r"(?:\\text\{(?i:option|choice)\})?(?:\\text\{)?(?:(?i:option|choice) ?)?\(?([A-J])\)?\.?\}?(?:(?<=[).}]).*)?",
+    r"(?:\\text\{(?i:option|choice|answer)\})?(?:\\text\{)?(?:(?i:option|choice|answer) ?)?\(?([A-J])(?:\)|[.:]|\}|(?=$))\}?[.:]?(.*)",
     re.DOTALL,
 )
 _LONE_OPTION = re.compile(r"\(?(?:\\text\{)?\(?([A-J])\)?\}?\)?")
+_ANOTHER_OPTION = re.compile(r"(?<![A-Za-z\\])[A-J](?![A-Za-z])")
 
 
 def _same_option(gold: str, answer: str) -> bool | None:
-    """(B), B, \\text{(B)} and (B) 42 choose the same option."""
+    """(B), B, \\text{(B)} and (B) 42 choose the same option; A. or B chooses none."""
     expected, given = _LONE_OPTION.fullmatch(gold), _OPTION.fullmatch(answer)
     if expected and given:
-        return expected.group(1) == given.group(1)
+        return expected.group(1) == given.group(1) and not _ANOTHER_OPTION.search(given.group(2))
     return None
 
 
@@ -107,7 +115,7 @@ def _same_words(gold: str, answer: str) -> bool | None:
     if _words(gold) and _words(gold) == _words(answer):
         return True
     only_text = re.fullmatch(r"\\text\{[^{}]*[A-Za-z][^{}]*\}", gold) is not None
-    return False if only_text and not _RELATIONAL.search(gold) and not split_unit(gold).unit else None
+    return False if only_text and not _RELATIONAL.search(gold) and not split_unit(gold, known=None).unit else None
 
 
 def _words(text: str) -> str:
@@ -151,13 +159,14 @@ def _base(match: re.Match[str]) -> int | None:
 def _same_ratio(gold: str, answer: str) -> bool | None:
     """a:b as a ratio or a time of day: part by part."""
     expected, given = (
-        split_top(_after_ratio_label(split_unit(text).value), re.compile(":"))[0] for text in (gold, answer)
+        split_top(_after_ratio_label(split_unit(text, known=None).value), re.compile(":"))[0]
+        for text in (gold, answer)
     )
     if len(expected) == 1 and len(given) == 1:
         return None
     if len(expected) != len(given):
         return False
-    if conversion(split_unit(gold).unit, split_unit(answer).unit) is None:
+    if conversion(split_unit(gold, known=None).unit, split_unit(answer).unit) is None:
         return False
     return all(same(one, other) for one, other in zip(expected, given, strict=True))
 
@@ -176,17 +185,36 @@ def _same_residue(gold: str, answer: str) -> bool | None:
 
 
 def _same_approximation(gold: str, answer: str) -> bool | None:
-    """1/3 \\approx 0.333 answers 1/3: the exact side is the answer, the other side an illustration."""
-    if "\\approx" not in answer and "\\approx" not in gold:
-        return None
+    """1/3 \\approx 0.333 answers 1/3, and 0.333: one side illustrates the other. 42 \\approx 43 answers neither."""
     if "\\approx" in gold:
-        return same(_exact_side(gold), _exact_side(answer) if "\\approx" in answer else answer)
-    return any(same(gold, part) for part in chain(answer.replace("\\approx", "=")).parts[-2:] if part)
+        before, after = (side.strip() for side in gold.split("\\approx", maxsplit=1))
+        return same(before if before and not is_label(before) else after, answer)
+    if "\\approx" not in answer:
+        return None
+    parts = [part for part in chain(answer.replace("\\approx", "=")).parts if part]
+    values = parts[1:] if len(parts) > 1 and is_label(parts[0]) else parts
+    if not values:
+        return False
+    if not all(_illustrates(value, values[0]) for value in values[1:]):
+        return False
+    return any(same(gold, value) for value in values)
 
 
-def _exact_side(text: str) -> str:
-    before, _, after = text.partition("\\approx")
-    return before if before and not is_label(before) else after.strip()
+_SHOWN_DIGITS = re.compile(r"[-+]?\d*\.?(\d*)")
+
+
+def _illustrates(value: str, exact: str) -> bool:
+    """Whether a value equals the exact one, or is a decimal that shows its first digits, rounded or cut off."""
+    if same(exact, value):
+        return True
+    shown, whole = split_unit(value).value, expression(split_unit(exact).value)
+    digits, number = _SHOWN_DIGITS.fullmatch(shown), exact_number(shown)
+    if digits is None or number is None or whole is None or names_in(whole):
+        return False
+    precise = whole.doit().evalf(30)
+    last = Fraction(1, 10 ** len(digits.group(1)))
+    cut_off = abs(number) <= abs(precise) and abs(precise - number) < last
+    return bool(cut_off or 2 * abs(precise - number) <= last)
 
 
 # Lists ------------------------------------------------------------------------------------------------------------
@@ -274,6 +302,8 @@ def _both_equations(gold: str, expected: Chain, answer: str, given: Chain) -> bo
         alike = names[0] == names[1] or ("y" in names and any("(" in name for name in names))
         if alike and same(expected.parts[1], given.parts[-1]):
             return True
+        if len(given.parts) == 2 and _same_function(expected, given):
+            return True
     if len(expected.parts) != 2 or len(given.parts) != 2:
         return False
     if same(expected.parts[0], given.parts[1]) and same(expected.parts[1], given.parts[0]):
@@ -283,6 +313,27 @@ def _both_equations(gold: str, expected: Chain, answer: str, given: Chain) -> bo
     # Two equations are the same when their differences left - right are constant multiples of each other.
     sides = [side for part in (*expected.parts, *given.parts) if (side := expression(part)) is not None]
     return len(sides) == 4 and proportional(sides[0] - sides[1], sides[2] - sides[3])
+
+
+_FUNCTION = re.compile(r"([A-Za-z]+(?:_\{[^{}]*\})?)\(([A-Za-z])\)")
+
+
+def _same_function(expected: Chain, given: Chain) -> bool:
+    """f(x) = 2x and f(t) = 2t are the same function; f(t) = 2x is another."""
+    left, right = _FUNCTION.fullmatch(expected.parts[0]), _FUNCTION.fullmatch(given.parts[0])
+    if left is None or right is None or left.group(1) != right.group(1) or left.group(2) == right.group(2):
+        return False
+    one, other = expression(expected.parts[1]), expression(given.parts[1])
+    if one is None or other is None or left.group(2) in names_in(other) or right.group(2) in names_in(one):
+        return False
+    argument = {
+        s: t
+        for s in other.free_symbols
+        if str(s) == right.group(2)
+        for t in one.free_symbols
+        if str(t) == left.group(2)
+    }
+    return equal(one, other.subs(argument))
 
 
 def _same_region(gold: str, answer: str) -> bool:
