@@ -1,8 +1,9 @@
-"""What the benchmarks share: workers that take turns, facts about the machine, tables, goals and files.
+"""Code that the benchmarks share: workers that take turns, facts about the machine, tables, goals and files.
 
 A benchmark is a parent that measures nothing itself. It starts a worker process per variant (the same script with
 `--worker`), asks one of them at a time for one piece of work, A B C A B C, and takes the median over the rounds. So each
-variant has a process with settings of its own, only one of them ever runs, and what else the machine does hits all alike.
+variant has its own process with its own settings, only one of them runs at a time, and other work on the machine affects
+all of them equally.
 """
 
 from __future__ import annotations
@@ -14,10 +15,8 @@ import platform
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -28,6 +27,7 @@ from rich.table import Table
 
 from sfpo.model import cpu
 from sfpo.model.embedded import EMBEDDED
+from sfpo.records.provenance import PROVENANCE, Entry, provenance
 
 ROOT = Path(__file__).resolve().parents[1]
 CONSOLE = Console(highlight=False, soft_wrap=True)
@@ -41,8 +41,7 @@ _ENVIRONMENT = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
 }
 _THREADS = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": cpu.SPINS}
-"""As `sfpo train` sets them."""
-_VERSIONED = ("torch", "transformers", "trl", "accelerate", "numpy")
+"""The thread settings that `sfpo train` chooses."""
 
 
 def parser(description: str | None, rounds: int) -> argparse.ArgumentParser:
@@ -60,14 +59,14 @@ def parser(description: str | None, rounds: int) -> argparse.ArgumentParser:
 
 
 class WorkerError(RuntimeError):
-    """A worker ended without an answer; the message is the end of what it wrote to stderr."""
+    """A worker ended without an answer; the message is the end of its stderr."""
 
 
 class Worker:
     """This script in another process, with `settings` as its `--worker`.
 
     Args:
-        stock: let threads wait as torch comes, not as `sfpo train` has them.
+        stock: let threads wait by torch's defaults instead of the settings of `sfpo train`.
     """
 
     def __init__(self, settings: dict[str, Any], *, stock: bool = False) -> None:
@@ -81,7 +80,7 @@ class Worker:
             text=True,
         )
         self.facts = self._read()
-        """What the worker said of itself when it was ready."""
+        """The facts that the worker reported about itself when it was ready."""
 
     def ask(self, **request: Any) -> dict[str, Any]:
         assert self._process.stdin is not None
@@ -122,31 +121,27 @@ def in_bf16(model: str) -> bool:
     return model != EMBEDDED and bf16_is_faster()
 
 
+def made_by() -> dict[str, list[Entry]]:
+    """The provenance of a record, under the key that `sfpo`'s records use; changes to the benchmarks count too."""
+    # Import torch for the accelerator's name, because the parent may not have needed it so far.
+    import torch  # noqa: F401
+
+    return {PROVENANCE: [provenance(ROOT / "benchmarks")]}
+
+
 def machine() -> dict[str, Any]:
-    """What a reader needs to know to compare the numbers with their own."""
-    cpu = platform.processor()
+    """Further facts that readers need to compare the seconds with their own."""
     cpu_info = Path("/proc/cpuinfo")
     flags: set[str] = set()
     if cpu_info.exists():
         for line in cpu_info.read_text().splitlines():
             name, _, value = line.partition(":")
-            if name.strip() == "model name":
-                cpu = value.strip()
-            elif name.strip() == "flags":
+            if name.strip() == "flags":
                 flags = set(value.split())
-    versions = {"python": platform.python_version()} | {name: version(name) for name in _VERSIONED}
-    try:
-        versions["sfpo"] = version("sfpo")
-    except PackageNotFoundError:
-        versions["sfpo"] = "source"
     return {
-        "cpu": cpu,
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "matrix_instructions": sorted(flags & {"avx2", "avx512f", "avx512_bf16", "amx_bf16"}),
-        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "load_average_at_start": os.getloadavg()[0],
         "system": f"{platform.system()} {platform.machine()}",
-        "versions": versions,
     }
 
 
@@ -162,7 +157,7 @@ def shown(summary: dict[str, Any], digits: int = 2) -> str:
 
 @dataclass(frozen=True)
 class Goal:
-    """Something to be reached: `value` at most (or at least) `bound`; None where it could not be measured."""
+    """A goal: `value` should be at most (or at least) `bound`; None if it could not be measured."""
 
     name: str
     value: float | None
@@ -195,7 +190,7 @@ def print_goals(goals: Sequence[Goal]) -> None:
 
 
 def folder(quick: bool) -> Path:
-    """Where results go; those of a smoke run must not stand where measurements do."""
+    """The folder for results; a smoke run must not overwrite measurements."""
     return ROOT / "runs" / "quick" if quick else ROOT / "results" / "speed"
 
 
@@ -204,7 +199,7 @@ def save(name: str, quick: bool, settings: dict[str, Any], goals: Sequence[Goal]
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {
         "benchmark": name,
-        "date": time.strftime("%Y-%m-%d"),
+        **made_by(),
         "settings": settings,
         "machine": machine(),
         "goals": [goal.as_json() for goal in goals],
@@ -215,7 +210,7 @@ def save(name: str, quick: bool, settings: dict[str, Any], goals: Sequence[Goal]
 
 
 def model_name(model: str) -> str:
-    """How a model is called in results, which must not tell where its file lies."""
+    """The name of a model in results, without the path of its file."""
     return Path(model).stem if model.endswith(".gguf") else Path(model).name
 
 
@@ -223,7 +218,7 @@ def model_name(model: str) -> str:
 
 
 class Requests:
-    """What the parent asks for, a line at a time. Whatever else is printed goes to stderr."""
+    """The parent's requests, one per line. All other output goes to stderr."""
 
     def __init__(self) -> None:
         self._answers = os.fdopen(os.dup(1), "w")

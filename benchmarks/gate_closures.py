@@ -1,8 +1,8 @@
-"""When each setting of the entropy gate would first have closed, on the entropies of recorded runs without a gate.
+"""When each setting of the entropy gate would first have closed, given the entropies of recorded runs without a gate.
 
-Until it closes, a run with a gate is the run without one, so its first closing can be read off `steps.csv` of a
-comparison exactly, for any setting, without training again. Beside them stand 100 runs of white noise: how long a gate stays
-open when nothing happens. Writes results/gate-closures.json.
+Until it closes, a run with a gate equals the run without one. So a comparison's `steps.csv` shows the exact first closing
+for any setting, without further training. For contrast, 100 runs of white noise show how long a gate stays open when
+nothing happens. Writes results/gate-closures.json.
 
     python benchmarks/gate_closures.py results/embedded-conservative results/embedded-search results/embedded-gate
 """
@@ -24,6 +24,7 @@ from rich.table import Table
 
 from sfpo import EntropyGate
 from sfpo.records.comparison import STEPS
+from sfpo.records.provenance import PROVENANCE, provenance
 
 WINDOWS = (10, 20, 30, 50)
 THRESHOLDS = (1.0, 1.5, 2.0, 3.0)
@@ -67,11 +68,12 @@ def main() -> None:
         ]
         table.add_row(str(window), f"{threshold:g}", sides, *cells)
     Console(width=200).print(table)
-    TARGET.write_text(json.dumps(rows, indent=1) + "\n")
+    content = {PROVENANCE: [provenance(Path(__file__).resolve().parent)], "closings": rows}
+    TARGET.write_text(json.dumps(content, indent=1) + "\n")
 
 
 def noise() -> list[list[float]]:
-    """Entropies that vary about a constant: 100 runs of 400 steps."""
+    """Entropies that vary randomly about a constant: 100 runs of 400 steps."""
     generator = random.Random(0)
     return [[generator.gauss(1.0, 0.1) for _ in range(400)] for _ in range(100)]
 
@@ -87,13 +89,13 @@ def read_entropies(folder: Path) -> dict[tuple[str, str], list[float]]:
 
 
 def first_closing(entropies: list[float], window: int, threshold: float, sides: Any) -> int | None:
-    """The 1-based step, or None where the gate stays open."""
+    """The 1-based step, or None if the gate stays open."""
     gate = EntropyGate(window=window, threshold=threshold, sides=sides)
     return next((step for step, entropy in enumerate(entropies, 1) if gate.update(entropy) == 0.0), None)
 
 
 def shown(closings: list[int | None]) -> str:
-    """Their median; "never" where half or more never close."""
+    """Their median; "never" if half or more never close."""
     middle = median(math.inf if step is None else step for step in closings)
     return f"{middle:g}" if math.isfinite(middle) else "never"
 

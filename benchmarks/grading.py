@@ -1,7 +1,8 @@
-"""Answers graded per second, beside math-verify in one process.
+"""Answers graded per second, compared with math-verify in one process.
 
-Two collections: the MATH-500 golds written as responses, and the difficult grader cases. `sfpo` grades with its workers
-(started before the clock), math-verify with its defaults in the main thread. Writes results/grading/benchmark.json.
+There are two collections: the MATH-500 golds written as responses, and the difficult grader cases. `sfpo` grades with its
+workers, which start before the clock does; math-verify grades with its defaults in the main thread. Writes
+results/grading/benchmark.json.
 
     python benchmarks/grading.py --data ../shared/data
 """
@@ -11,8 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
-import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any
 from math_verify import parse, verify
 
 from sfpo.grading import grade_all
+from sfpo.records.provenance import PROVENANCE, provenance
 
 Pair = tuple[str, str]
 
@@ -42,7 +42,7 @@ def main() -> None:
     for collection, rows in collections.items():
         for name, grader in graders.items():
             pairs = [(gold, response) for gold, response, _ in rows]
-            # The first answer pays for imports and for starting workers.
+            # The first answer includes the time to import modules and to start workers.
             grader([("x+1", r"\boxed{1+x}")])
             started = time.perf_counter()
             verdicts = grader(pairs)
@@ -60,8 +60,8 @@ def main() -> None:
             print(f"{collection:<16}{name:<14}{len(rows):>8}{seconds:>9.2f}{len(rows) / seconds:>12.1f}{right:>9.2%}")
     target = Path(__file__).resolve().parents[1] / "results" / "grading" / "benchmark.json"
     target.parent.mkdir(parents=True, exist_ok=True)
-    machine = {"cpus": os.cpu_count(), "python": platform.python_version()}
-    target.write_text(json.dumps({"machine": machine, "results": results}, indent=2) + "\n")
+    content = {PROVENANCE: [provenance(Path(__file__).resolve().parent)], "results": results}
+    target.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
@@ -75,7 +75,7 @@ def with_sfpo(pairs: list[Pair]) -> list[bool]:
 
 
 def with_math_verify(pairs: list[Pair]) -> list[bool]:
-    """math-verify as its documentation calls it, with the gold in a box (its default reads a bare gold as prose)."""
+    """math-verify called as in its documentation, with the gold in a box, since its default reads a bare gold as prose."""
     return [bool(verify(parse(f"\\boxed{{{gold}}}"), parse(response))) for gold, response in pairs]
 
 

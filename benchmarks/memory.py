@@ -1,22 +1,24 @@
-"""Peak memory of one SFPO step beside GRPO's, and where the extra bytes come from.
+"""Peak memory of one SFPO step compared with GRPO's, and where the extra bytes come from.
 
-Variants, each a process of its own with the same precision, threads and memory settings:
+Each variant has its own process, with the same precision, threads and memory settings:
 
 - grpo: stock `trl.GRPOTrainer`, one pass.
-- sfpo, bare: the slow-fast update on TRL's own sampling and scoring, so that what it adds is the copy of the weights.
-- sfpo: all of it, as it comes. Its sampler keeps a bf16 copy of the weights where training is in bf16 on a CPU; its
-  compact passes need less for activations.
-- authors' scheme: the same bare step, holding what the released code holds: a full copy of the start, a full copy of
-  the end of the trajectory, and a temporary per parameter that lives on (reimplemented here in spirit).
+- sfpo, bare: the slow-fast update on TRL's own sampling and scoring, so that it adds only the copy of the weights.
+- sfpo: all of it, with its defaults. If training is in bf16 on a CPU, its sampler keeps a bf16 copy of the weights; its
+  compact passes need less memory for activations.
+- authors' scheme: the same bare step, but holding what the released code holds: a full copy of the start, a full copy of
+  the end of the trajectory, and a temporary per parameter that is never freed. This is our reimplementation of their
+  scheme.
 
-Measured after a first step, so that the optimizer's state is there: the peak of resident memory (VmHWM, reset before the
-step where the kernel permits), which has the libraries and the allocator's fragments in it; then, in one more step, the
-peak of bytes allocated for tensors above what was held when the step began (torch's own allocator events; freeing what
-was held before is not counted, for all alike). "Extra" is that peak and what is held between steps, less GRPO's.
+The first step is not measured, so that the optimizer's state exists. One step measures the peak of resident memory (VmHWM,
+reset before the step where the kernel permits), which includes the libraries and the allocator's fragments. One more step
+measures the peak of bytes allocated for tensors above those held when the step began, from torch's own allocator events; it
+ignores freeing of memory that was held before, for all variants. "Extra" is that peak plus the bytes held between steps,
+minus GRPO's.
 
-Goals, to the hundredth of a copy: at most one copy of the weights more than GRPO at the peak, bare and as it comes, and
-the copy itself no larger than the weights. On an accelerator, with the copy on the host, nothing is added to the device's peak (the bare step against
-GRPO, by the device's allocator); a machine without one reports this as not measured.
+Goals, to the hundredth of a copy: at most one copy of the weights more than GRPO at the peak, bare and with the defaults,
+and the copy itself no larger than the weights. On an accelerator, with the copy on the host, the bare step adds nothing to
+GRPO's peak in the device's allocator; a machine without an accelerator reports this goal as not measured.
 
     python benchmarks/memory.py --model SmolLM2-135M-Instruct.Q4_1.gguf
 """
@@ -63,12 +65,12 @@ def sizes(model: str, quick: bool) -> dict[str, int]:
 
 
 def measure(model: str, size: dict[str, int], rounds: int) -> dict[str, Any]:
-    """Each variant in turn, and alone: a model's worth of memory each."""
+    """Run the variants one after another, because each needs a whole model's memory."""
     variants: dict[str, dict[str, Any]] = {}
     for variant in VARIANTS:
         worker = Worker({"model": model, "variant": variant, "size": size})
         try:
-            worker.ask()  # the optimizer's state is made
+            worker.ask()  # this creates the optimizer's state
             resident = [worker.ask() for _ in range(rounds)]
             allocated = worker.ask(allocations=True)
         finally:
@@ -85,7 +87,7 @@ def measure(model: str, size: dict[str, int], rounds: int) -> dict[str, Any]:
     weights = variants["grpo"]["facts"]["weight_bytes"]
     base = variants["grpo"]
     for own in variants.values():
-        # What is held between steps counts at the peak too.
+        # Memory held between steps counts at the peak too.
         own["extra_peak_bytes"] = (own["tensor_peak_bytes"] + own["held_bytes"]) - (
             base["tensor_peak_bytes"] + base["held_bytes"]
         )
@@ -140,12 +142,12 @@ def work(model: str, variant: str, size: dict[str, int]) -> None:
     import torch
     import trainers
 
-    import sfpo.trl.trainer
+    import sfpo.trl.step
 
     rollouts = trainers.Shape(**size)
     rollouts.zero_share = 0.5
     if variant == "authors' scheme":
-        sfpo.trl.trainer.SlowFast = two_copies()
+        sfpo.trl.step.SlowFast = two_copies()
     trainer = trainers.same_settings(
         "grpo" if variant == "grpo" else "sfpo",
         model,
@@ -201,7 +203,7 @@ def logged(trainer: Any, name: str) -> list[float]:
 
 
 def tensor_bytes() -> int:
-    """Bytes of all tensors alive, each storage once."""
+    """Bytes of all live tensors, counting each storage once."""
     import torch
 
     storages: dict[int, int] = {}
@@ -213,7 +215,7 @@ def tensor_bytes() -> int:
 
 
 def peak_of_allocations(profile: Any) -> int:
-    """The most that was allocated at once since the profile began, from the allocator's events in their order."""
+    """The most bytes allocated at once since the profile began, from the allocator's events in their order."""
     events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
     events.sort(key=lambda event: event.start_ns())
     held = peak = 0

@@ -1,23 +1,24 @@
-"""What the slow-fast update costs besides its passes, how a step grows, and how near a pass comes to the machine's peak.
+"""The cost of the slow-fast update apart from its passes, how a step's time grows, and how close a pass gets to the
+machine's peak.
 
 A pass is forward, backward, clipping and the optimizer's step (AdamW) over one micro-batch of given shape, with SFPO's
-scoring: groups of `--group` completions share their prompt, and every completion has an advantage. Parts are timed by
+scoring: groups of `--group` completions share their prompt, and every completion has a non-zero advantage. The parts take
 turns within each round, in one process with the settings that `sfpo train` chooses.
 
-1. Overhead, on `--model` (SmolLM2-135M, bf16 autocast, `--tokens` a pass): copying the weights, their drift and the
-   reposition, as a share of a pass. Goal for 135 M weights and passes of at least 2048 tokens: below 1 %. The gate's
-   decision and the metrics of the passes, as a share of a step (K = 3).
-2. Share of the peak, on the same model: floating-point operations of a pass over its seconds, over the rate of a
-   4096 x 4096 bf16 matrix product measured between the passes. Goal: at least 60 %. Counted are, for U distinct prompts
-   of P tokens and R completions of C tokens,
+1. Overhead, on `--model` (SmolLM2-135M, bf16 autocast, `--tokens` per pass): copying the weights, their drift and the
+   reposition, as a share of a pass. The goal for 135 M weights and passes of at least 2048 tokens is below 1 %. Also the
+   gate's decision and the metrics of the passes, as a share of a step (K = 3).
+2. Share of the peak, on the same model: floating-point operations of a pass per second, divided by the rate of a
+   4096 x 4096 bf16 matrix product measured between the passes. The goal is at least 60 %. For U distinct prompts of P
+   tokens and R completions of C tokens, the count is
 
        6 W (U P + R C) + 12 L d (U P²/2 + R (C P + C²/2)) + 6 V h R C
 
-   with W the weights of the layers (without embeddings and norms), L layers, d heads x their width, V the vocabulary,
-   h the hidden size: each product once forward and twice backward, a shared prompt once, attention to what came before
-   alone, the head for completion tokens alone. Recomputation would not count.
+   with W the weights of the layers (without embeddings and norms), L layers, d heads x their width, V the vocabulary, and
+   h the hidden size. It counts each product once in the forward and twice in the backward, a shared prompt once, attention
+   only to earlier tokens, and the head only for completion tokens. Recomputation would not count.
 3. Growth: seconds of an SFPO step on random Qwen2 models (fp32) as one of model size, batch, length and K grows, with the
-   exponent fitted by least squares to the logarithms (for K: of the number of passes, K + 1).
+   exponent fitted by least squares to the logarithms. For K, the fit uses the number of passes, K + 1.
 
     python benchmarks/overhead.py --model SmolLM2-135M-Instruct.Q4_1.gguf
 """
@@ -79,7 +80,7 @@ def main() -> None:
 
 
 def ask(settings: dict[str, Any], rounds: int) -> dict[str, Any]:
-    """The facts of a worker, among them where a pass's time goes, and its samples by part but for the first round's."""
+    """A worker's facts, including where a pass's time goes, and its samples by part, without those of the first round."""
     worker = Worker(settings)
     try:
         answers = [worker.ask() for _ in range(rounds + 1)][1:]
@@ -137,7 +138,7 @@ def of_growth(name: str, points: list[dict[str, int]], measured: dict[str, Any])
         "sizes": sizes,
         "seconds": seconds,
         "exponent": exponent(sizes, [sample["median"] for sample in seconds]),
-        # Of the upper half alone, where fixed costs matter less.
+        # Fit only the upper half, where fixed costs matter less.
         "exponent_of_the_largest": exponent(sizes[-3:], [sample["median"] for sample in seconds[-3:]]),
     }
 
@@ -286,7 +287,7 @@ def work_model(requests: Requests, model: str, tokens: int, group: int, quick: b
 
     from sfpo.gate import EntropyGate
     from sfpo.model.load import load_model
-    from sfpo.slow_fast import _Snapshot
+    from sfpo.snapshot import Snapshot
     from sfpo.trl.pass_metrics import PassMetrics
 
     policy = load_model(model)
@@ -301,7 +302,7 @@ def work_model(requests: Requests, model: str, tokens: int, group: int, quick: b
     logps, entropies = inputs["old_per_token_logps"], inputs["entropies_at_start"]
 
     def decide() -> None:
-        gate.update(passes.trainer._entropy_at_start([[inputs]]))
+        gate.update(passes.trainer._sfpo_step.entropy_at_start([[inputs]]))
 
     def metrics() -> None:
         for _ in range(4):
@@ -309,7 +310,7 @@ def work_model(requests: Requests, model: str, tokens: int, group: int, quick: b
             advantages = inputs["advantages"]
             summed.add(logps, logps, entropies, inputs["completion_mask"], advantages, "token", (0.8, 1.2))
             summed.add_grad_norm(1.0)
-            summed.summary(passes.trainer._reduce)
+            summed.summary(passes.trainer._step_log.reduce)
 
     def slow_fast() -> None:
         with passes.slow_fast.trajectory(lambda: None):
@@ -334,7 +335,7 @@ def work_model(requests: Requests, model: str, tokens: int, group: int, quick: b
             continue
         forward_backward = timed(passes.forward_backward)
         optimizer = timed(passes.optimize)
-        # Before and after, so that the peak is that of the same moments.
+        # Measure before and after, so that the peak belongs to the same moments.
         peak = timed(lambda: torch.mm(left, right, out=product))
         one = timed(passes.one)
         peak = min(peak, timed(lambda: torch.mm(left, right, out=product)))
@@ -344,7 +345,7 @@ def work_model(requests: Requests, model: str, tokens: int, group: int, quick: b
                 "optimizer": optimizer,
                 "product": peak,
                 "pass": one,
-                "snapshot": timed(lambda: _Snapshot(passes.weights, None)),
+                "snapshot": timed(lambda: Snapshot(passes.weights, None)),
                 "slow_fast": timed(slow_fast),
                 "gate": timed(decide),
                 "metrics": timed(metrics),
@@ -354,7 +355,7 @@ def work_model(requests: Requests, model: str, tokens: int, group: int, quick: b
 
 
 def flops(model: Any, groups: int, group: int, prompt: int, completion: int) -> float:
-    """Of one pass; the formula is at the top of the file."""
+    """Floating-point operations of one pass; the formula is at the top of the file."""
     config = model.config
     completions = groups * group
     of_layers = sum(p.numel() for name, p in model.named_parameters() if ".layers." in name and p.dim() == 2)

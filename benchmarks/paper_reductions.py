@@ -1,7 +1,7 @@
-"""The paper's rollout and time reductions, and what the cost model of `sfpo plan` predicts of the second from the first.
+"""The paper's rollout and time reductions, and the time reductions that `sfpo plan` predicts from the rollout reductions.
 
-R times fewer rollouts in T times less time say that SFPO's step took ρ = R/T of GRPO's: 1.225, 1.321 and 1.177. The cost
-model predicts ρ from one set of efficiencies for all three models; docs/plan.md discusses where it misses.
+If SFPO needs R times fewer rollouts and T times less time, its step took ρ = R/T times as long as GRPO's: 1.225, 1.321 and
+1.177. The cost model predicts ρ for all three models from one set of efficiencies; docs/plan.md discusses its errors.
 
     python benchmarks/paper_reductions.py
 """
@@ -18,10 +18,10 @@ from sfpo.plan.workload import Workload
 
 INNER_STEPS = 3
 
-# 256 prompts of 8 rollouts on eight GPUs, mini-batches of 64 prompts, micro-batches of about 24,000 tokens without padding,
-# FSDP, checkpointing, and 0.7 of each GPU for vLLM, as the authors' scripts have it. Their GPUs and mean lengths are not
-# known: assumed are H100s, prompts of 150 tokens, and completions of half the limit of 6,144 in the mean, the longest of
-# a batch at the limit.
+# The authors' scripts have 256 prompts of 8 rollouts on eight GPUs, mini-batches of 64 prompts, micro-batches of about
+# 24,000 tokens without padding, FSDP, checkpointing, and 0.7 of each GPU for vLLM. Their GPUs and mean lengths are not
+# known. We assume H100s, prompts of 150 tokens, and completions that average half the limit of 6,144, with the longest of a
+# batch at the limit.
 WORK = Workload(
     micro_batch=8,
     accumulation=8,
@@ -38,8 +38,9 @@ WORK = Workload(
 )
 HARDWARE = GPUS["h100-80gb"]
 
-# Its runs are of 400 steps; where in them GRPO's best lies is not published: assumed is the end. Neither is published when
-# the gate (|Z| ≥ 1 over 30 entropies, for good) closed: assumed is the median over the settings of docs/results.md.
+# The paper's runs take 400 steps. It does not publish where in them GRPO's best lies, so we assume the end. Nor does it
+# publish when the gate (|Z| ≥ 1 over 30 entropies, for good) closed, so we assume the median over the settings of
+# docs/results.md.
 GRPO_STEPS = 400
 OPEN_STEPS = 38
 
@@ -53,13 +54,13 @@ REPORTED = {
 
 @dataclass(frozen=True)
 class Relation:
-    """One model's reductions: as reported, and what the cost model predicts with its gate open, and closing."""
+    """One model's reductions: the reported ones, and those that the cost model predicts for an open and a closing gate."""
 
     model: str
     rollouts: float
     time: float
     predicted_ratio: float
-    """SFPO's step over GRPO's while the gate is open."""
+    """Seconds of SFPO's step divided by those of GRPO's while the gate is open."""
 
     @property
     def ratio(self) -> float:
@@ -68,31 +69,26 @@ class Relation:
 
     @property
     def open_share(self) -> float:
-        """The share of SFPO's steps before the gate closes, of those that it needs to GRPO's best."""
+        """The share of steps before the gate closes, among the steps that SFPO needs to reach GRPO's best."""
         return min(1.0, OPEN_STEPS * self.rollouts / GRPO_STEPS)
 
     @property
     def closing_ratio(self) -> float:
-        """SFPO's mean step over GRPO's when the gate closes: the steps after cost a GRPO step."""
+        """SFPO's mean step divided by GRPO's if the gate closes: after that, a step costs as much as GRPO's."""
         return 1 + self.open_share * (self.predicted_ratio - 1)
-
-    @property
-    def needed_share(self) -> float:
-        """The share of steps with an open gate that would make the prediction true."""
-        return (self.ratio - 1) / (self.predicted_ratio - 1)
 
     def predicted_time(self, *, closes: bool) -> float:
         return self.rollouts / (self.closing_ratio if closes else self.predicted_ratio)
 
     def miss(self, *, closes: bool) -> float:
-        """Of the time reduction, as a share of what was reported."""
+        """Error of the predicted time reduction, as a share of the reported one."""
         return self.predicted_time(closes=closes) / self.time - 1
 
 
 def relations(
     efficiency: Efficiency = ASSUMED, hardware: Hardware = HARDWARE, work: Workload = WORK
 ) -> list[Relation]:
-    """The three models, with the same assumptions; the defaults are those of every plan, none is fitted."""
+    """The three models with the same assumptions; the defaults are those of every plan, and none is fitted."""
     steps = {name: seconds.estimate(PAPER_MODELS[name], work, hardware, efficiency) for name in REPORTED}
     return [Relation(name, *REPORTED[name], steps[name].ratio(INNER_STEPS)) for name in REPORTED]
 

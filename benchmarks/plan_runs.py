@@ -1,11 +1,11 @@
-"""Short runs to hold `sfpo plan` against: one method, K, batch or length differs from the run that it is calibrated by.
+"""Short runs that check `sfpo plan`: each differs from the calibration run in its method, K, batch or length.
 
     python benchmarks/plan_runs.py --model SmolLM2-135M-Instruct.Q4_1.gguf
     sfpo plan --from results/plan/smollm2/k3 --check results/plan/smollm2/grpo ...
 
-The runs are those of `sfpo train`, on one thread, with the clock that times their phases set to the seconds of processor
-time that this process has used. On an idle core these are the seconds on the wall; on a machine with other work they are
-what the wall would have shown without it.
+The runs use `sfpo train` on one thread, and the clock that times their phases shows the processor time of this process. On
+an idle core this equals wall-clock time; on a machine with other work it is the wall-clock time that the run would have
+taken without it.
 """
 
 import argparse

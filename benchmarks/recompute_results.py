@@ -1,11 +1,14 @@
-"""Every figure of the comparisons under results/, computed again from their raw records.
+"""Recompute every figure of the comparisons under results/ from their raw records.
 
 For each folder of `results/` that holds a comparison, `summary.json` and `summary.md` follow from `comparison.json` and
-`evaluations.csv`; so do the tables of README.md and docs/results.md, which stand between `<!-- comparison NAME -->` and
-`<!-- end -->`, and between `<!-- reposition NAME ... -->` and `<!-- end -->` SFPO's accuracy beside multi-epoch GRPO's at the
-same passes, and between `<!-- closings SETTING ... -->` and `<!-- end -->` when gates of a setting (window/threshold/sides)
-would first have closed, from `gate-closures.json`. This script writes them anew; with `--check` it changes nothing and
-fails where something differs.
+`evaluations.csv`. So do the tables of README.md and docs/results.md, each of which ends with `<!-- end -->`:
+
+- `<!-- comparison NAME -->` begins the table of one comparison.
+- `<!-- reposition NAME ... -->` begins SFPO's accuracy compared with multi-epoch GRPO's at the same number of passes.
+- `<!-- closings SETTING ... -->` begins the steps at which gates with a setting (window/threshold/sides) would first have
+  closed, from `gate-closures.json`.
+
+This script writes all of them again; with `--check` it changes nothing and fails if something differs.
 
     python benchmarks/recompute_results.py
 """
@@ -23,7 +26,7 @@ import numpy as np
 from gate_closures import TARGET, shown
 
 from sfpo.records.comparison import read_evaluations
-from sfpo.records.efficiency import NEARLY, mean_interval
+from sfpo.records.efficiency import NEARLY, Interval, Runs, mean_interval, reduction, smoothed
 from sfpo.records.summary import (
     NEARLY_REDUCTION,
     SPECIFICATION,
@@ -39,9 +42,12 @@ from sfpo.records.summary import (
 )
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ("README.md", "docs/results.md")
+PAGES = ("README.md", "docs/results.md", "docs/trust-region.md")
+ALMOST = 0.98
+"""The share of GRPO's best that the tables of robustness ask for."""
 _REPOSITION = re.compile(r"(<!-- reposition ([\w -]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _CLOSINGS = re.compile(r"(<!-- closings ([\w/. -]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_ROBUSTNESS = re.compile(r"(<!-- robustness ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _TABLE = re.compile(r"(<!-- comparison ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -60,6 +66,7 @@ def main() -> int:
         text = (ROOT / page).read_text()
         text = _TABLE.sub(lambda found: found[1] + table(summaries[found[2]]) + found[3], text)
         text = _REPOSITION.sub(lambda found: found[1] + reposition(found[2].split()) + found[3], text)
+        text = _ROBUSTNESS.sub(lambda found: found[1] + robustness(found[2]) + found[3], text)
         wanted[ROOT / page] = _CLOSINGS.sub(lambda found: found[1] + closings(found[2].split()) + found[3], text)
     different = [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]
     for path in different:
@@ -71,7 +78,7 @@ def main() -> int:
 
 
 def table(summary: Summary) -> str:
-    """One row a variant: what it needs for GRPO's best accuracy, and where it ends."""
+    """One row per variant: what it needs to reach GRPO's best accuracy, and its accuracy at the end."""
     lines = [
         f"| | rollouts to GRPO's best | reduction | to {NEARLY:.0%} of it | time reduction | accuracy at the end |",
         "|---|---|---|---|---|---|",
@@ -90,7 +97,7 @@ def table(summary: Summary) -> str:
 
 
 def reposition(names: list[str]) -> str:
-    """One row a comparison and learning rate: SFPO's accuracy at the end minus that of multi-epoch GRPO, seed by seed."""
+    """One row per comparison and learning rate: SFPO's final accuracy minus that of multi-epoch GRPO, seed by seed."""
     lines = ["| comparison | learning rate | seeds | SFPO minus multi-epoch GRPO, at the end |", "|---|---|---|---|"]
     for name in names:
         ends: dict[str, dict[int, float]] = {}
@@ -106,11 +113,53 @@ def reposition(names: list[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def robustness(name: str) -> str:
+    """One row a variant: rollouts to almost all of GRPO's best, the end over seeds, the worst seed, and the deepest fall.
+
+    A fall is how far a seed's curve, smoothed as ever, lies below its own earlier maximum, in points.
+    """
+    folder = ROOT / "results" / name
+    of_variant: dict[str, dict[int, list[tuple[float, float, float]]]] = {}
+    for row in read_evaluations(folder):
+        point = (row["rollouts"], row["seconds"], row["accuracy"])
+        of_variant.setdefault(row["variant"], {}).setdefault(int(row["seed"]), []).append(point)
+    lines = [
+        f"| | seeds | rollouts to {ALMOST:.0%} of GRPO's best | reduction | accuracy at the end | worst seed | deepest fall |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for variant in json.loads((folder / SPECIFICATION).read_text())["variants"]:
+        done, baseline = of_variant.get(variant["name"], {}), of_variant.get(variant["baseline"], {})
+        seeds = sorted(done.keys() & baseline.keys())
+        if not seeds:
+            continue
+        ours, theirs = (Runs(*np.moveaxis(np.array([of[s] for s in seeds]), -1, 0)) for of in (done, baseline))
+        found = reduction(ours, theirs, "rollouts", ALMOST)
+        curves = smoothed(ours.accuracy)
+        fall = (np.maximum.accumulate(curves, axis=-1) - curves).max()
+        ends = ours.accuracy[:, -1]
+        cells = [
+            variant["name"].replace(",", ", "),
+            str(len(seeds)),
+            "never" if np.isinf(found.needed.value) else f"{found.needed.value:,.0f}",
+            times(_finite(found.reduction) | {"never_reached": found.never_reached}),
+            percent(_finite(mean_interval(ends))),
+            f"{ends.min():.1%}".replace("%", " %"),
+            f"{100 * fall:.1f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _finite(interval: Interval) -> dict[str, float | None]:
+    ends = asdict(interval).items()
+    return {name: None if value is None or np.isinf(value) else value for name, value in ends}
+
+
 def closings(settings: list[str]) -> str:
-    """One row a setting, one column a set of runs: the step of the first closing, median over seeds."""
+    """One row per setting and one column per set of runs: the step of the first closing, the median over seeds."""
     steps: dict[str, int] = {}
     first: dict[tuple[str, str], str] = {}
-    for row in json.loads(TARGET.read_text()):
+    for row in json.loads(TARGET.read_text())["closings"]:
         setting = f"{row['window']}/{row['threshold']:g}/{row['sides']}"
         steps[row["runs"]] = row["steps"]
         # A window that the run cannot fill says nothing.

@@ -1,13 +1,14 @@
 """Completion tokens per second of `sfpo.model.sampler.sample`, `model.generate`, the same with a static cache and a compiled
 forward pass, and transformers' continuous batching.
 
-Groups of completions of the same prompts (embedded: 16 x 8 in fp32; another model: 8 x 8), sampled at temperature
-1 with the precision, threads, matrix products and memory settings that `sfpo train` chooses for the model. Lengths are
-given, so that every engine makes the same tokens: all equal, or skewed (geometric, their mean a quarter of the limit, cut
-off at it), drawn anew each round. `sample` and `generate` are made to choose the end token where a completion's length is
-reached and nowhere else; continuous batching takes the length with each request. Encoding the prompts counts; compiling, in
-a first round of warm-up, does not. The engines are processes of their own which take turns. An engine that cannot run on this
-machine is left out, with its reason.
+Each engine samples groups of completions of the same prompts (embedded: 16 x 8 in fp32; another model: 8 x 8) at
+temperature 1, with the precision, threads, matrix products and memory settings that `sfpo train` chooses for the model. The
+lengths are fixed in advance, so that every engine makes the same number of tokens. They are either all equal, or skewed:
+geometric with a mean of a quarter of the limit, cut off at the limit, and drawn again each round. The benchmark makes
+`sample` and `generate` choose the end token at a completion's length and nowhere else; continuous batching takes the
+length with each request. The clock includes encoding the prompts but not compiling, which happens in a first warm-up round.
+Each engine has its own process, and they take turns. The benchmark skips an engine that cannot run on this machine, and
+gives the reason.
 
 Goals: at least 1.0x the best of the others on equal lengths, and 2x on skewed ones.
 
@@ -100,7 +101,7 @@ def measure(model: str, size: dict[str, int], engines: list[str], rounds: int) -
             workers[engine] = Worker({"model": model, "engine": engine, "size": size})
         for number, kind in product(range(rounds + 1), BOUNDS):
             lengths = lengths_of(kind, rows, size["limit"], seed=number)
-            # Of the kind, not of the draw, so that what was compiled for one round fits the next.
+            # The maximum of the kind, not of this draw, so that code compiled for one round fits the next.
             limit = max(lengths) if kind == "equal" else size["limit"]
             for engine in list(workers):
                 try:
@@ -125,7 +126,7 @@ def measure(model: str, size: dict[str, int], engines: list[str], rounds: int) -
             "tokens": tokens[kind],
             "workers": facts,
             "tokens_per_second": {engine: spread(rates[kind, engine]) for engine in facts},
-            # Of the same round, so that a slow moment of the machine cancels.
+            # Compare within the same round, so that a slow moment of the machine cancels out.
             "sfpo_over": {
                 engine: spread([o / t for o, t in zip(rates[kind, "sfpo"], rates[kind, engine], strict=True)])
                 for engine in facts
@@ -138,7 +139,7 @@ def measure(model: str, size: dict[str, int], engines: list[str], rounds: int) -
 
 
 def judge(cells: list[dict[str, Any]]) -> list[Goal]:
-    """Against the best of the others, the one that SFPO's sampler gains least on."""
+    """Goals for the ratio to the best other engine, the one over which SFPO's sampler gains least."""
     return [
         Goal(
             f"{cell['model']}, {cell['lengths']} lengths: sfpo / best of {', '.join(ENGINES[e] for e in cell['sfpo_over'])}",
@@ -175,7 +176,7 @@ def print_table(model: str, cells: list[dict[str, Any]]) -> None:
 
 
 def work(model: str, engine: str, size: dict[str, int]) -> None:
-    """A worker: one engine, with a model of its own."""
+    """A worker: one engine with its own model."""
     requests = Requests()
     import torch
 
@@ -245,7 +246,7 @@ def with_static_cache(policy: Any, prompt_ids: list[list[int]], lengths: list[in
     from transformers import CompileConfig
 
     compile_config = CompileConfig(mode="default", dynamic=False)
-    compile_config._compile_all_devices = True  # transformers compiles for accelerators alone otherwise
+    compile_config._compile_all_devices = True  # otherwise transformers compiles only for accelerators
     settings = {"max_new_tokens": limit, "cache_implementation": "static", "compile_config": compile_config}
     return generated(policy, prompt_ids, lengths, end, **settings)
 

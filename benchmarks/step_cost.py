@@ -1,16 +1,16 @@
-"""Seconds of one SFPO step (K = 3, gate off) beside stock `trl.GRPOTrainer`, on rollouts of the same sizes.
+"""Seconds of one SFPO step (K = 3, gate off) compared with stock `trl.GRPOTrainer`, on rollouts of the same sizes.
 
-A step is all that is done with one batch of rollouts: sampling, grading, passes, metrics, logging. For
-`num_iterations=4` these are the four trainer steps that use the batch.
+A step is all the work on one batch of rollouts: sampling, grading, passes, metrics, logging. For `num_iterations=4` these
+are the four trainer steps that use the batch.
 
-- same settings: the same precision, threads, matrix products and memory settings on both sides (those that `sfpo train`
-  chooses; no gradient checkpointing).
-- defaults: `sfpo train` as it comes beside `GRPOTrainer` as it comes (its precision, checkpointing and threads).
+- same settings: both sides use the precision, threads, matrix products and memory settings that `sfpo train` chooses,
+  without gradient checkpointing.
+- defaults: `sfpo train` and `GRPOTrainer`, each with its own default precision, checkpointing and threads.
 
-Rollouts are shaped so that every variant does the same work: distinct prompts of one length, completions of exactly one
-length and (at temperature 10) hardly two of them equal, and rewards that leave a chosen share of the groups without an
-advantage. Swept are that share (0, 25, 50, 75 %) at prompt:completion 1:1, and that ratio (1:4, 1:1, 4:1) at 50 %. Every
-variant is a process of its own; they take turns, one batch each. `--profile` adds, per variant, where one more step's time
+The rollouts give every variant the same work: distinct prompts of one length, completions of exactly one length, hardly two
+of them equal because the temperature is 10, and rewards that leave a chosen share of the groups with zero advantage. The
+sweep covers that share (0, 25, 50, 75 %) at prompt:completion 1:1, and that ratio (1:4, 1:1, 4:1) at 50 %. Every variant
+has its own process; they take turns, one batch each. `--profile` also shows, per variant, where the time of one more step
 goes.
 
 Goals at 50 % and 1:1: with the same settings at most 0.45x of num_iterations=4 and 1.6x of num_iterations=1; default
@@ -79,7 +79,7 @@ def sizes(model: str, quick: bool) -> dict[str, int]:
 def measure(
     model: str, settings: str, ratio: str, size: dict[str, int], rounds: int, only_goals: bool, profile: bool
 ) -> list[dict[str, Any]]:
-    """One cell for each share of zero-advantage groups, every variant and round by turns."""
+    """One cell for each share of zero-advantage groups; variants take turns within each round."""
     prompt_tokens = round(RATIOS[ratio] * size["tokens"])
     shape = {"prompts": size["prompts"], "group": size["group"], "prompt_tokens": prompt_tokens}
     shape["completion_tokens"] = size["tokens"] - prompt_tokens
@@ -117,7 +117,7 @@ def measure(
             "step_seconds": {v: spread([whole for whole, _ in seconds[share, v]]) for v in facts},
             "rollout_seconds": {v: spread([rollout for _, rollout in seconds[share, v]]) for v in facts},
             "update_seconds": {v: spread([whole - rollout for whole, rollout in seconds[share, v]]) for v in facts},
-            # Of the same round, so that a slow moment of the machine cancels.
+            # Compare within the same round, so that a slow moment of the machine cancels out.
             "step_ratio": {v: spread(ratios(seconds, share, v, update=False)) for v in facts if v != "sfpo"},
             "update_ratio": {v: spread(ratios(seconds, share, v, update=True)) for v in facts if v != "sfpo"},
             **({"profile": profiles} if profiles and share == AT[0] else {}),
@@ -129,7 +129,7 @@ def measure(
 def ratios(
     seconds: dict[tuple[float, str], list[tuple[float, float]]], share: float, variant: str, update: bool
 ) -> list[float]:
-    """SFPO's seconds over the variant's, round by round."""
+    """SFPO's seconds divided by the variant's, round by round."""
     return [
         (ours[0] - update * ours[1]) / (theirs[0] - update * theirs[1])
         for ours, theirs in zip(seconds[share, "sfpo"], seconds[share, variant], strict=True)

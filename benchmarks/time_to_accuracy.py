@@ -1,19 +1,19 @@
-"""Wall-clock to GRPO's best held-out accuracy on the embedded task: stock `trl.GRPOTrainer` beside `sfpo train`.
+"""Wall-clock time to GRPO's best held-out accuracy on the embedded task: stock `trl.GRPOTrainer` and `sfpo train`.
 
-- TRL: `GRPOTrainer` as it comes on this machine (its precision, checkpointing and threads) with the recipe of the
+- TRL: `GRPOTrainer` with its default precision, checkpointing and threads on this machine, and with the recipe of the
   embedded run: 48 steps of 16 prompts x 8 completions, learning rate 3e-5, constant.
-- TRL tuned: the same with the precision, threads and memory settings that `sfpo train` chooses; no goal is judged by it,
-  it tells how much of the gain is the update's.
-- SFPO: `sfpo train` as it comes.
+- TRL tuned: the same with the precision, threads and memory settings that `sfpo train` chooses. No goal depends on it; it
+  shows how much of the gain is due to the update.
+- SFPO: `sfpo train` with its defaults.
 
-A seed gives all methods the same problems. Every 4 steps 512 held-out problems are answered once each, by one sampler
-with the same random numbers, off the clock: seconds are those of rollouts and updates alone. Curves are means over
-seeds, each evaluation averaged with its neighbours (3 evaluations). GRPO's best is the maximum of TRL's curve; the time
-to reach it is read off each method's curve, linear between evaluations. Seeds are resampled for the 95 % interval of
-the ratio; "never reached" counts as a ratio of 0. With few seeds the interval is rough.
+A seed gives all methods the same problems. Every 4 steps, one sampler answers 512 held-out problems once each, with the
+same random numbers and with the clock stopped: seconds are those of rollouts and updates alone. Curves are means over
+seeds, and each evaluation is averaged with its neighbours (3 evaluations). GRPO's best is the maximum of TRL's curve. The
+time to reach it comes from each method's curve, linear between evaluations. The 95 % interval of the ratio resamples seeds;
+"never reached" counts as a ratio of 0. With few seeds the interval is rough.
 
-Methods are processes of their own which take turns, one rollout batch each. Every finished run is kept in
-results/speed/time_to_accuracy/ and not repeated.
+Each method has its own process, and they take turns, one rollout batch each. Finished runs are kept in
+results/speed/time_to_accuracy/ and are not repeated.
 
 Goal: at least 4.2x less time.
 
@@ -29,7 +29,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from common import CONSOLE, EMBEDDED, ROOT, Goal, Requests, Worker, folder, machine, parser, print_goals, save
+from common import CONSOLE, EMBEDDED, ROOT, Goal, Requests, Worker, folder, machine, made_by, parser, print_goals, save
 from rich.table import Table
 
 from sfpo.model.embedded.recipe import EMBEDDED_RECIPE
@@ -55,7 +55,7 @@ BOUND = 4.2
 RESAMPLES = 10_000
 
 Run = dict[str, list[float]]
-"""Of one method and seed, an entry an evaluation: `steps`, `seconds` since the start, `accuracy`."""
+"""One method and seed, with one entry per evaluation: `steps`, `seconds` since the start, `accuracy`."""
 
 
 def main() -> None:
@@ -99,7 +99,7 @@ def main() -> None:
 
 
 def train(methods: Sequence[str], seed: int, where: Path, quick: bool) -> None:
-    """Run what is missing of one seed, the methods by turns."""
+    """Run the missing methods of one seed, taking turns."""
     missing = [method for method in methods if not path_of(where, method, seed).exists()]
     workers: dict[str, Worker] = {}
     try:
@@ -128,6 +128,7 @@ def keep(path: Path, facts: dict[str, Any], batches: list[dict[str, Any]]) -> No
             accuracy.append(batch["accuracy"])
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {
+        **made_by(),
         "machine": machine(),
         "worker": facts,
         "steps": steps,
@@ -198,7 +199,7 @@ def work(method: str, seed: int, quick: bool) -> None:
 
 
 def mean_curve(runs: Sequence[Run]) -> Run:
-    """The mean over seeds, and its accuracy averaged over each evaluation and its neighbours."""
+    """The mean over seeds, with its accuracy averaged over each evaluation and its neighbours."""
     mean = {
         name: [sum(values) / len(runs) for values in zip(*(run[name] for run in runs), strict=True)]
         for name in runs[0]
@@ -209,7 +210,7 @@ def mean_curve(runs: Sequence[Run]) -> Run:
 
 
 def reach(runs: dict[str, Sequence[Run]], methods: Sequence[str]) -> tuple[float, dict[str, float]]:
-    """GRPO's best, and the seconds each method takes to reach it; infinite where it never does."""
+    """GRPO's best, and the seconds that each method takes to reach it; infinite if it never does."""
     curves = {method: mean_curve(runs[method]) for method in methods}
     best = max(curves["trl"]["smoothed"])
     return best, {method: first_time(curve, best) for method, curve in curves.items()}
@@ -227,12 +228,12 @@ def first_time(curve: Run, accuracy: float) -> float:
 
 
 def ratio(times: dict[str, float], method: str) -> float:
-    """How many times sooner a method is there than TRL."""
+    """How many times sooner than TRL a method reaches GRPO's best."""
     return times["trl"] / times[method] if times[method] else math.inf
 
 
 def interval(runs: dict[str, Sequence[Run]], methods: Sequence[str], method: str) -> list[float]:
-    """95 % interval of the ratio: seeds drawn with replacement, the same for both methods."""
+    """95 % interval of the ratio: draws seeds with replacement, the same for both methods."""
     generator = random.Random(0)
     seeds = range(len(runs["trl"]))
     ratios = []

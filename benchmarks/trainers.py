@@ -23,11 +23,11 @@ from sfpo.trl import SFPOConfig, SFPOTrainer
 
 FOREVER = 1_000_000
 NEVER_SAMPLED = 10_000_000
-"""A token id of no vocabulary."""
+"""A token id that is in no vocabulary."""
 
 
 class Shape:
-    """Rollouts whose cost is known: distinct prompts and completions, each of one length, chosen rewards."""
+    """Rollouts of known cost: distinct prompts and completions, each of one length, with chosen rewards."""
 
     def __init__(self, prompts: int, group: int, prompt_tokens: int, completion_tokens: int) -> None:
         self.prompts, self.group = prompts, group
@@ -36,7 +36,7 @@ class Shape:
         """Share of groups whose completions all earn 0."""
 
     def rewards(self, completions: list[Any], **columns: Any) -> list[float]:
-        """0 in the first groups of the batch, 0 and 1 by turns within the others."""
+        """Rewards: 0 in the first groups of the batch, alternating 0 and 1 within the others."""
         zero_groups = round(self.zero_share * self.prompts)
         return [float(i // self.group >= zero_groups and i % 2) for i in range(len(completions))]
 
@@ -73,7 +73,7 @@ class Shape:
 
 
 def quiet() -> dict[str, Any]:
-    """Settings without which a trainer would print, save or report; none of them is part of a step."""
+    """Settings that stop a trainer from printing, saving and reporting; none of these is part of a step."""
     return {
         "output_dir": tempfile.mkdtemp(prefix="sfpo-benchmark-"),
         "report_to": "none",
@@ -84,7 +84,7 @@ def quiet() -> dict[str, Any]:
 
 
 def trl_defaults(model: str, reward: Any, data: Dataset, **settings: Any) -> GRPOTrainer:
-    """TRL as it comes: its own precision, checkpointing and threads; only `settings` are chosen."""
+    """TRL with its default precision, checkpointing and threads; only `settings` are chosen."""
     return _without_printing(
         GRPOTrainer(
             model=load_model(model),
@@ -97,7 +97,7 @@ def trl_defaults(model: str, reward: Any, data: Dataset, **settings: Any) -> GRP
 
 
 def sfpo_defaults(model: str, reward: Any, data: Dataset, **settings: Any) -> SFPOTrainer:
-    """What `sfpo train` makes of the model, with the files it writes and without its display."""
+    """The trainer that `sfpo train` builds for the model, with the files it writes and without its display."""
     flags = [f"--{name}={value}" for name, value in (quiet() | settings).items()]
     arguments = parse(["--model", model, *flags]).training
     policy = load_model(model)
@@ -150,10 +150,10 @@ def _without_printing(trainer: GRPOTrainer) -> GRPOTrainer:
 
 
 class Turns(TrainerCallback):
-    """Makes a trainer wait for the parent before each rollout batch, and tell it how long the batch took.
+    """Makes a trainer wait for the parent before each rollout batch, and report how long the batch took.
 
-    A batch is what the trainer does from there to the next wait: sampling, grading, passes, metrics and logging. Its
-    rollout part is TRL's `_generate`; the rest is the update.
+    A batch is all of the trainer's work until the next wait: sampling, grading, passes, metrics and logging. Its rollout
+    part is TRL's `_generate`; the rest is the update.
     """
 
     def __init__(self, trainer: GRPOTrainer, requests: Requests, shape: Shape | None = None) -> None:
@@ -186,7 +186,7 @@ class Turns(TrainerCallback):
         self._report()
 
     def between(self, step: int) -> dict[str, Any]:
-        """What is measured after a batch, off the clock."""
+        """Measurements after a batch, with the clock stopped."""
         return {}
 
     def _report(self) -> None:
@@ -212,7 +212,7 @@ class Turns(TrainerCallback):
 
 
 def largest_operations(profile: torch.profiler.profile, count: int = 25) -> list[dict[str, Any]]:
-    """The operations that took most of the time, callees not counted."""
+    """The operations that took most of the time, without their callees."""
     events = sorted(profile.key_averages(), key=lambda event: event.self_cpu_time_total, reverse=True)
     total = sum(event.self_cpu_time_total for event in events)
     return [
@@ -227,7 +227,7 @@ def largest_operations(profile: torch.profiler.profile, count: int = 25) -> list
 
 
 def facts(trainer: GRPOTrainer) -> dict[str, Any]:
-    """What a worker says of itself when it is ready."""
+    """The facts that a worker reports about itself when it is ready."""
     args = trainer.args
     return {
         "threads": torch.get_num_threads(),

@@ -1,9 +1,9 @@
-"""How far one SFPO step under verl moves apart when only the rounding of its reposition differs.
+"""How much the result of one SFPO step under verl changes when only the rounding of its reposition differs.
 
-θ_0 + α (θ_K - θ_0) can be written in ways that agree to the last bit or two of an fp32 weight. The worker's step is
-compared with the step by hand (verl's own passes, the reposition on whole weights) written as the core writes it, and
-written the other way; in fp32 and in bf16 (fp32 weights, bf16 forward), with and without padding. Needs the environment
-of `make test-verl`; runs on the CPU, one process, a random model of 95 thousand weights, learning rate 0.01.
+There are ways to compute θ_0 + α (θ_K - θ_0) that differ in the last bit or two of an fp32 weight. This compares the
+worker's step with one made by hand from verl's own passes and the reposition on whole weights, computed as the core does
+and the other way, in fp32 and in bf16 (fp32 weights, bf16 forward), with and without padding. Needs the environment of
+`make test-verl`; runs on the CPU in one process, with a random model of 95 thousand weights and learning rate 0.01.
 
     .venv-verl/bin/python benchmarks/verl_rounding.py
 """
@@ -39,6 +39,7 @@ from worker_runs import (  # noqa: E402
 )
 
 from sfpo.model.embedded import MODEL_PATH  # noqa: E402
+from sfpo.records.provenance import PROVENANCE, provenance  # noqa: E402
 from sfpo.verl.worker import SlowFastTrainingWorker  # noqa: E402
 
 SEEDS = range(6)
@@ -62,7 +63,8 @@ def main() -> None:
         torch.distributed.destroy_process_group()
     path = ROOT / "results" / "verl" / "rounding.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(cells, indent=1) + "\n")
+    content = {PROVENANCE: [provenance(Path(__file__).resolve().parent)], "cells": cells}
+    path.write_text(json.dumps(content, indent=1) + "\n")
     for dtype, packed, written in product(("fp32", "bf16"), (False, True), WRITTEN):
         found = [c for c in cells if (c["dtype"], c["packed"], c["written"]) == (dtype, packed, written)]
         apart = " ".join(f"{cell['final_difference']:.1e}" for cell in found)

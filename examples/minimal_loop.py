@@ -1,9 +1,9 @@
-"""GRPO by hand, with the slow-fast update dropped in: no trainer, no TRL, one file to copy from.
+"""GRPO by hand with the slow-fast update: no trainer, no TRL, one file to copy.
 
     python examples/minimal_loop.py            # SFPO
     python examples/minimal_loop.py --alpha 0  # the same loop as plain GRPO
 
-Trains the model that ships with sfpo on sums and differences. The only lines that SFPO adds are marked.
+Trains the model that ships with sfpo on sums and differences. Comments mark the only lines that SFPO adds.
 Shapes: B completions in a batch (prompts x group), P prompt tokens, C completion tokens.
 """
 

@@ -2,9 +2,10 @@
 
     python scripts/build_embedded_model.py src/sfpo/model/embedded/model
 
-A Qwen2 of 0.8 M parameters over characters learns sums and differences in two phases: first nearly always written out
-step by step, so that it can calculate; then nearly always answered at once, so that it rarely does. What is left is a
-policy for reinforcement learning to improve: written-out answers are right but rare, direct ones common but wrong.
+A Qwen2 of 0.8 M parameters over characters learns sums and differences in two phases. In the first, problems are nearly
+always written out step by step, so that it learns to calculate. In the second, they are nearly always answered at once, so
+that it rarely calculates. The result is a policy that reinforcement learning can improve: its written-out answers are right
+but rare, and its direct answers are common but wrong.
 
 Deterministic for one torch build and processor: seeds are fixed and one thread does the arithmetic.
 """
@@ -70,7 +71,7 @@ def make_batch(prompts, written_share, rng, tokenizer):
 
 @torch.no_grad()
 def measure(model, tokenizer, count=2048):
-    """Accuracy of sampled (temperature 1) and greedy completions on held-out problems, by way of answering."""
+    """Accuracy of sampled (temperature 1) and greedy completions on held-out problems, by manner of answering."""
     prompts = list(islice(arithmetic.problems("held_out", seed=1), count))
     report = {}
     for name, do_sample in (("sampled", True), ("greedy", False)):
@@ -129,7 +130,7 @@ def main():
     model.eval()
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
-    # Halves the file; the measured accuracy below is that of the stored weights.
+    # This halves the file; the accuracy below is measured with the stored weights.
     model.to(torch.bfloat16).save_pretrained(options.output)
     tokenizer.save_pretrained(options.output)
     stored = Qwen2ForCausalLM.from_pretrained(options.output, dtype=torch.float32)

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Runs a TRL recipe on one node of eight GPUs: RECIPE [ENGINE [further options of sfpo train]], ENGINE one of
-# recipes/accelerate:
+# Runs a TRL recipe on one node of eight GPUs: RECIPE [ENGINE [further options of sfpo train]]. ENGINE is the name of a file
+# in recipes/accelerate:
 #   recipes/trl/launch.sh ds-qwen-1.5b-dapo-math fsdp2
-# Rollouts share the training's GPUs. With SERVER=HOST they come from a vLLM server instead, started on other GPUs with
+# Rollouts share the training's GPUs. With SERVER=HOST they come from a vLLM server instead, which you start on other GPUs with
 #   trl vllm-serve --model MODEL --data_parallel_size GPUS
 set -euo pipefail
 cd "$(dirname "$0")/../.."

@@ -14,47 +14,81 @@ class Method:
     Args:
         what: a few words for help texts.
         sets: settings that define the method. Other values of them contradict it.
+        defaults: settings whose defaults are others in this method.
         ignores: settings that change nothing in it.
     """
 
     what: str
     sets: Mapping[str, Any] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
     ignores: frozenset[str] = frozenset()
 
     def has(self, setting: str) -> bool:
         """Whether other values of a setting make another run of this method."""
         return setting not in self.sets and setting not in self.ignores
 
+    def is_defined_by(self, setting: str, value: Any) -> bool:
+        """Whether the method itself sets a setting to this value."""
+        if setting not in self.sets:
+            return False
+        own = self.sets[setting]
+        return bool(own == value) or (own == "off" and value is False)  # what YAML makes of a bare off
+
+    def of_file(self, configuration: Mapping[str, Any], written_for: "Method") -> dict[str, Any]:
+        """What a configuration sets for this method, where it was written for that one.
+
+        Left out is what this method sets or has no use for, what defines the other one, and nulls in place of this
+        method's own defaults.
+        """
+        return {
+            setting: value
+            for setting, value in configuration.items()
+            if self.has(setting)
+            and (written_for is self or not written_for.is_defined_by(setting, value))
+            and not (value is None and setting in self.defaults)
+        }
+
 
 _BAND = frozenset({"gate_sides", "entropy_window", "entropy_threshold"})
 _REGION = frozenset({"kl_budget", "alpha_max"})
+_GXPO = frozenset({"gxpo_moments"})
 
 GRPO = "grpo"
 DEFAULT_METHOD = "sfpo"
 
 METHODS: dict[str, Method] = {
-    "sfpo": Method("K fast passes, the reposition and the slow pass"),
+    "sfpo": Method("K fast passes, the reposition and the slow pass", ignores=_GXPO | {"target_kl"}),
     GRPO: Method(
         "one pass a batch of rollouts",
         sets={"alpha": 0.0, "gate": "off"},
-        ignores=_BAND | _REGION | {"inner_steps", "slow_correction"},
+        ignores=_BAND | _REGION | _GXPO | {"inner_steps", "slow_correction", "target_kl"},
     ),
     "multi_epoch": Method(
-        "the same K+1 passes without the reposition",
+        "the same K+1 passes without the reposition, with target_kl as long as the KL allows",
         sets={"alpha": 1.0, "gate": "off", "slow_correction": True},
-        ignores=_BAND | _REGION,
+        ignores=_BAND | _REGION | _GXPO,
     ),
-    "lookahead": Method("K passes and the reposition without the slow pass", sets={"slow_correction": False}),
+    "lookahead": Method(
+        "K passes and the reposition without the slow pass",
+        sets={"slow_correction": False},
+        ignores=_GXPO | {"target_kl"},
+    ),
+    "gxpo": Method(
+        "two fast passes, extrapolated to K, the reposition and the slow pass (arXiv 2605.06755)",
+        sets={"slow_correction": True},
+        defaults={"gxpo_moments": "restored", "inner_steps": 5, "alpha": 0.5},
+        ignores=_REGION | {"target_kl"},
+    ),
 }
 
 
-def method_named(name: str) -> Method:
+def method_named(name: object) -> Method:
     """The method of that name.
 
     Raises:
         UsageError: there is none.
     """
-    if name not in METHODS:
+    if not isinstance(name, str) or name not in METHODS:
         raise UsageError(f"unknown method '{name}': choose among {', '.join(METHODS)}")
     return METHODS[name]
 
@@ -70,7 +104,7 @@ def refuse_contradiction(method: str, setting: str, value: Any, written: str) ->
         UsageError: the method sets another value, or the setting changes nothing in it.
     """
     own = METHODS[method]
-    if own.has(setting) or (setting in own.sets and own.sets[setting] == value):
+    if own.has(setting) or own.is_defined_by(setting, value):
         return
     why = f"sets {setting} to {own.sets[setting]}" if setting in own.sets else f"has no use for {setting}"
     others = ", ".join(name for name, other in METHODS.items() if other.has(setting))

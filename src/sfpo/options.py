@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-import yaml
-
 from sfpo.errors import UsageError
 
 
@@ -24,11 +22,16 @@ class Parser(OneLineErrors, argparse.ArgumentParser):
 
 
 def flags(arguments: Sequence[str]) -> list[tuple[str, list[str]]]:
-    """Each flag's name with the words that it is written in; `--no_x` is named x, and what precedes the first flag ""."""
+    """Each flag's name with the words that it is written in; `--no_x` is named x, and what precedes the first flag "".
+
+    Hyphens in a flag become underscores, since the parsers of transformers and TRL read both.
+    """
     found: list[tuple[str, list[str]]] = []
     for word in arguments:
         if word.startswith("--"):
-            found.append((word[2:].partition("=")[0].removeprefix("no_"), [word]))
+            flag, equals, value = word[2:].partition("=")
+            flag = flag.replace("-", "_")
+            found.append((flag.removeprefix("no_"), [f"--{flag}{equals}{value}"]))
         elif found:
             found[-1][1].append(word)
         else:
@@ -67,10 +70,21 @@ def config_of(arguments: Sequence[str]) -> dict[str, Any]:
     Raises:
         UsageError: see `read_config`.
     """
-    if "--config" not in arguments:
-        return {}
-    rest = list(arguments)[list(arguments).index("--config") + 1 :]
-    return read_config(rest[0] if rest else "(no name was given)")
+    path, _ = split_config(arguments)
+    return {} if path is None else read_config(path)
+
+
+def split_config(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
+    """The file that `--config` names, None without the flag, and the other arguments."""
+    path, others = None, []
+    for name, (flag, *words) in flags(arguments):
+        if name == "config":
+            _, is_joined, joined = flag.partition("=")
+            path, *words = [joined, *words] if is_joined else words or ["(no name was given)"]
+            others += words
+        else:
+            others += [flag, *words]
+    return path, others
 
 
 def read_config(path: str) -> dict[str, Any]:
@@ -79,6 +93,8 @@ def read_config(path: str) -> dict[str, Any]:
     Raises:
         UsageError: there is no such file, or it is not YAML of options and values.
     """
+    import yaml  # not needed by a command without configurations, nor there on a machine with torch alone
+
     try:
         config = yaml.safe_load(Path(path).read_text())
     except OSError as error:
@@ -87,7 +103,7 @@ def read_config(path: str) -> dict[str, Any]:
         raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(config, dict):
         raise UsageError(f"{path} must hold 'option: value' lines")
-    return config
+    return {str(name): value for name, value in config.items()}
 
 
 def free_folder(stem: str) -> str:

@@ -12,6 +12,9 @@ _GATE: dict[str, Any] = {name: parameter.default for name, parameter in signatur
 _REGION: dict[str, Any] = {name: parameter.default for name, parameter in signature(TrustRegion).parameters.items()}
 
 AUTO = "auto"
+"""α as a rule, which a `TrustRegion` is."""
+ONLY_WITH_AUTO = frozenset({"kl_budget", "alpha_max"})
+"""Settings that change nothing where α is a number."""
 
 
 @dataclass
@@ -109,3 +112,27 @@ class SlowFastSettings:
         # Made even when it is off, so that a setting out of its range is refused either way.
         gate = EntropyGate(**settings, mode="reversible" if self.gate == "reversible" else "exit")
         return None if self.gate == "off" else gate
+
+
+def ask_gate(gate: EntropyGate | None, entropy: float | None) -> dict[str, float]:
+    """Give the gate, if there is one, the entropy of the policy at θ_0; `gate.closed` is then its answer.
+
+    Returns what every integration logs of it under `sfpo/`: `entropy`, `gate_closed` (0 or 1), and once the window is full
+    `z`, `entropy_mean` and `entropy_std`.
+
+    Args:
+        gate: None where it is off.
+        entropy: H_s, in nats a token; None where nobody measured it.
+
+    Raises:
+        ValueError: the gate is given no entropy, or one that is NaN or infinite.
+    """
+    metrics = {} if entropy is None else {"entropy": entropy}
+    if gate is None:
+        return metrics
+    if entropy is None:
+        raise ValueError("the gate decides from the policy's entropy, and nobody measured it")
+    gate.update(entropy)
+    metrics["gate_closed"] = float(gate.closed)
+    band = {"z": gate.z, "entropy_mean": gate.mean, "entropy_std": gate.std}
+    return metrics | {name: value for name, value in band.items() if value is not None}

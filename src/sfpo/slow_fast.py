@@ -19,14 +19,10 @@ from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
-from torch.distributed.tensor import DTensor, Partial
+
+from sfpo.snapshot import Snapshot
 
 Result = TypeVar("Result")
-
-CPU_CHUNK = 2**20
-"""Weights repositioned at a time on a CPU: few enough for its caches, enough to be worth waking its threads for."""
-ACCELERATOR_CHUNK = 2**24
-"""Weights repositioned at a time on an accelerator: enough to keep it busy, 128 MiB of temporaries in fp32."""
 
 
 class AlphaRule(Protocol):
@@ -143,7 +139,7 @@ class SlowFast:
         if report.alpha == 0.0:
             yield TrajectoryLine(None, chosen, report)
             return
-        snapshot = _Snapshot([p for p in self._parameters if p.requires_grad], self.snapshot_device)
+        snapshot = Snapshot([p for p in self._parameters if p.requires_grad], self.snapshot_device)
         report.bytes_held = snapshot.bytes_held
         try:
             for _ in range(self.inner_steps):
@@ -165,7 +161,7 @@ class TrajectoryLine:
     `corrects` says whether the slow pass is to be made: always, unless a rule has it otherwise.
     """
 
-    def __init__(self, snapshot: "_Snapshot | None", alpha: float | AlphaRule, report: SlowFastReport) -> None:
+    def __init__(self, snapshot: Snapshot | None, alpha: float | AlphaRule, report: SlowFastReport) -> None:
         self._snapshot = snapshot
         self._alpha = alpha
         self._report = report
@@ -187,40 +183,6 @@ class TrajectoryLine:
         return True
 
 
-class _Snapshot:
-    """The one copy of the trainable weights at θ_0."""
-
-    def __init__(self, parameters: list[Tensor], device: torch.device | None) -> None:
-        self._parameters = parameters
-        self._copies = [_copy(_local(parameter), device) for parameter in parameters]
-        for accelerator in {p.device for p, c in zip(parameters, self._copies, strict=True) if p.device != c.device}:
-            # Copies to the host are asynchronous; the first optimizer step must not overtake them.
-            torch.get_device_module(accelerator).current_stream(accelerator).synchronize()
-        self.bytes_held = sum(copy.nbytes for copy in self._copies)
-
-    @torch.no_grad()
-    def reposition(self, alpha: float) -> tuple[float, float]:
-        """Move the weights to θ_0 + α (θ - θ_0), in place; returns ‖θ - θ_0‖ and ‖θ_0‖.
-
-        Chunk by chunk, so that each is read from memory once for all three, and no temporary has a (dense) weight's size.
-        """
-        moved, start = _SumsOfSquares(), _SumsOfSquares()
-        for parameter, copy in zip(self._parameters, self._copies, strict=True):
-            for weights, origin in _chunks(_local(parameter), copy):
-                origin = origin.to(weights.device, non_blocking=True)
-                start.add(origin, parameter)
-                moved.add(weights - origin, parameter)
-                if alpha != 1.0:
-                    weights.lerp_(origin, 1.0 - alpha)
-        return math.sqrt(moved.total()), math.sqrt(start.total())
-
-    @torch.no_grad()
-    def restore(self) -> None:
-        """Put the weights back to θ_0, wherever they went."""
-        for parameter, copy in zip(self._parameters, self._copies, strict=True):
-            _local(parameter).copy_(copy, non_blocking=True)
-
-
 def _checked(alpha: float | AlphaRule) -> float | AlphaRule:
     if not isinstance(alpha, int | float):
         return alpha
@@ -238,56 +200,3 @@ def _at_least_zero(alpha: float) -> float:
     if not 0.0 <= alpha < math.inf:
         raise ValueError(f"a rule must choose a finite alpha of at least 0, got {alpha}")
     return float(alpha)
-
-
-def _local(tensor: Tensor) -> Tensor:
-    """The shard of a DTensor that this process holds (sharing its memory), or the tensor itself."""
-    if isinstance(tensor, DTensor):
-        tensor = tensor.to_local()
-    return tensor.detach()
-
-
-def _copy(tensor: Tensor, device: torch.device | None) -> Tensor:
-    if device is None or device.type == tensor.device.type:
-        return tensor.clone()
-    copy = torch.empty_like(tensor, device=device, pin_memory=device.type == "cpu")
-    return copy.copy_(tensor, non_blocking=True)
-
-
-def _chunks(weights: Tensor, copy: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Pairs of matching views; together they cover both tensors."""
-    # Transposed weights are flat too, with their dimensions in another order, and so is their copy.
-    order = sorted(range(weights.dim()), key=weights.stride, reverse=True)
-    weights, copy = weights.permute(order), copy.permute(order)
-    if not (weights.is_contiguous() and copy.is_contiguous()):
-        yield weights, copy
-        return
-    size = CPU_CHUNK if weights.device.type == "cpu" else ACCELERATOR_CHUNK
-    yield from zip(torch.split(weights.view(-1), size), torch.split(copy.view(-1), size), strict=True)
-
-
-class _SumsOfSquares:
-    """The sum of squares of tensors that may lie on several devices, or be shards of DTensors."""
-
-    def __init__(self) -> None:
-        self._summands: dict[Any, list[Tensor]] = {}
-
-    def add(self, local: Tensor, parameter: Tensor) -> None:
-        """Add the squares of a tensor that lies where this process holds (a part of) `parameter`."""
-        # Half-precision weights are summed in fp32: ten million squares do not fit bf16. `sum` adds pairwise, where a CPU's
-        # dot product and `vector_norm` lose the fifth digit of a million.
-        squares = local.to(torch.promote_types(local.dtype, torch.float32)).square()
-        shared = (parameter.device_mesh, parameter.placements) if isinstance(parameter, DTensor) else None
-        self._summands.setdefault((local.device, shared), []).append(squares.sum().float())
-
-    def total(self) -> float:
-        """The sum over all processes that hold a shard, each shard counted once."""
-        total = 0.0
-        for (_, shared), summands in self._summands.items():
-            summed = torch.stack(summands).sum()
-            if shared is not None:
-                mesh, placements = shared
-                partial = [placement if placement.is_replicate() else Partial() for placement in placements]
-                summed = DTensor.from_local(summed, mesh, partial).full_tensor()
-            total += float(summed)
-        return total

@@ -52,7 +52,7 @@ class TrustRegion:
     """
 
     kl_budget: float = 0.03
-    alpha_max: float = 8.0
+    alpha_max: float = 16.0
     mini_batches: int = 1
 
     def __post_init__(self) -> None:
@@ -71,8 +71,12 @@ class TrustRegion:
         return replace(self, kl_budget=self.kl_budget * active_share)
 
     def is_outside(self, kl: float) -> bool:
-        """Whether a pass's optimizer step is to be left out, because it would start from outside the region."""
-        return kl > self.kl_budget
+        """Whether a pass's optimizer step is to be left out, because it would start from outside the region.
+
+        Raises:
+            ValueError: the KL is NaN.
+        """
+        return _number(kl) > self.kl_budget
 
     def ends_trajectory(self, passes: Sequence[float]) -> bool:
         """Whether the last of these passes found itself outside."""
@@ -90,9 +94,11 @@ class TrustRegion:
 
         None where no pass was made away from θ_0.
         """
+        return passes[-1] if self.is_outside(passes[-1]) else self.extrapolated_kl(passes)
+
+    def extrapolated_kl(self, passes: Sequence[float]) -> float | None:
+        """The KL after the steps of all these passes, by the power law; None where no pass was made away from θ_0."""
         end = float(len(passes))
-        if self.is_outside(passes[-1]):
-            return passes[-1]
         # A pass starts after k passes and, in the mean over its mini-batches, (M - 1) / 2M later.
         offset = (self.mini_batches - 1) / (2 * self.mini_batches)
         known = [(k + offset, kl) for k, kl in enumerate(passes) if k + offset > 0.0]
@@ -110,7 +116,17 @@ class TrustRegion:
         return not (len(passes) <= 2 and self.is_outside(passes[-1]))
 
     def shortened(self, alpha: float, measured: float) -> float:
-        """α again by the KL that was reached at θ̃, where that is beyond what the prediction may be wrong by."""
-        if measured <= _TOLERANCE * self.kl_budget:
+        """α again by the KL that was reached at θ̃, where that is beyond what the prediction may be wrong by.
+
+        Raises:
+            ValueError: the KL is NaN.
+        """
+        if _number(measured) <= _TOLERANCE * self.kl_budget:
             return alpha
         return alpha * max(_FURTHEST_BACK, math.sqrt(self.kl_budget / measured))
+
+
+def _number(kl: float) -> float:
+    if math.isnan(kl):
+        raise ValueError("the KL to the policy that sampled is NaN: the model has diverged or no token was scored")
+    return kl

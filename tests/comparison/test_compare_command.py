@@ -91,10 +91,23 @@ def test_the_summary_follows_from_the_raw_records_alone(compared, tmp_path):
     assert (tmp_path / "summary.md").read_text() == (folder / "summary.md").read_text()
 
 
-def test_a_finished_comparison_is_not_run_again_and_can_be_extended(compared, tmp_path, capsys):
+def test_what_made_the_comparison_and_each_run_is_recorded(compared):
+    folder, _ = compared
+    (made_by,) = json.loads((folder / "comparison.json").read_text())["provenance"]
+    assert {"python", "torch", "transformers", "trl"} <= made_by["versions"].keys()
+    for path in folder.glob("runs/*/*/run.json"):
+        (of_run,) = json.loads(path.read_text())["provenance"]
+        assert {**of_run, "time": None} == {**made_by, "time": None}
+
+
+def test_a_finished_comparison_is_not_run_again_and_can_be_extended(compared, tmp_path, capsys, monkeypatch):
     folder, arguments = compared
     copy = tmp_path / "c"
     shutil.copytree(folder, copy)
+    specification = copy / "comparison.json"
+    made_by = json.loads(specification.read_text())["provenance"]
+    later = {"commit": "another"}
+    monkeypatch.setattr("sfpo.comparison.command.provenance", lambda: later)
     before = {path: path.stat().st_mtime_ns for path in copy.glob("runs/*/*/metrics.jsonl")}
     arguments = [*SMALL, "--methods", "multi_epoch", "--seeds", "0,1", "--output_dir", copy]
     code, out, _ = compare(capsys, *arguments)
@@ -104,6 +117,10 @@ def test_a_finished_comparison_is_not_run_again_and_can_be_extended(compared, tm
     summary = json.loads((copy / "summary.json").read_text())
     assert summary["variants"].keys() == {"grpo", "sfpo,inner_steps=1", "sfpo,inner_steps=3", "multi_epoch"}
     assert summary["variants"]["multi_epoch"]["target_accuracy"] == summary["variants"]["grpo"]["target_accuracy"]
+    assert json.loads(specification.read_text())["provenance"] == [*made_by, later]
+    later = {"commit": "makes no run"}
+    assert compare(capsys, *arguments)[0] == 0
+    assert json.loads(specification.read_text())["provenance"] == [*made_by, {"commit": "another"}]
     code, _, err = compare(capsys, *arguments, "--temperature", "0.5")
     assert code == 2
     assert "choose another --output_dir" in err

@@ -41,3 +41,24 @@ def test_methods_with_settings_of_their_own_are_compared_with_the_one_grpo():
     own = [("grpo", {"learning_rate": "3e-4"}), ("sfpo", {"learning_rate": "1e-4"})]
     variants = {v.name: v for v in make_variants(own, {"temperature": ["0.8", "1"]})}
     assert variants["sfpo,temperature=1,learning_rate=1e-4"].baseline == "grpo,temperature=1,learning_rate=3e-4"
+
+
+def test_a_kl_budget_concerns_only_what_keeps_one(tmp_path):
+    both = [("sfpo", {}), ("sfpo", {"alpha": "auto"})]
+    budgets = {"kl_budget": ["0.01", "0.03"]}
+    assert [variant.name for variant in make_variants(both, budgets)] == [
+        "sfpo",
+        "sfpo,kl_budget=0.01,alpha=auto",
+        "sfpo,kl_budget=0.03,alpha=auto",
+    ]
+    (tmp_path / "auto.yaml").write_text("alpha: auto")
+    for common in (["--alpha", "auto"], ["--config", str(tmp_path / "auto.yaml")]):
+        names = [variant.name for variant in make_variants([("grpo", {}), ("sfpo", {})], budgets, common)]
+        assert names == ["grpo", "sfpo,kl_budget=0.01", "sfpo,kl_budget=0.03"]
+    fixed, auto = make_variants(both, {})
+    common = ["--kl_budget", "0.01"]
+    assert fixed.arguments_with(common) == ["--method", "sfpo"]
+    assert auto.arguments_with(common) == [*common, "--method", "sfpo", "--alpha", "auto"]
+    # What one method is given by name is for the run to refuse.
+    (named,) = make_variants([("sfpo", {"kl_budget": "0.01"})], {})
+    assert named.settings == {"kl_budget": "0.01"}

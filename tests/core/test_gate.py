@@ -1,6 +1,7 @@
 """The entropy gate against a plain numpy computation."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -52,18 +53,68 @@ def test_a_steady_decline_closes_two_sides_and_not_the_upper():
     assert all(upper.update(h) == 0.8 for h in decline)
 
 
-def test_constant_entropy_is_inside_the_band():
-    gate = EntropyGate(window=7, threshold=0.1)
-    assert all(gate.update(0.1 + 0.2) == 0.8 for _ in range(20))
+@pytest.mark.parametrize("entropy", [0.0, 0.1 + 0.2, 1e6 / 23])
+def test_constant_entropy_is_inside_the_band(entropy):
+    gate = EntropyGate(window=7, threshold=0.1, sides="two")
+    for step in range(20):
+        assert gate.update(entropy) == 0.8
+        assert gate.z == (0.0 if step >= 6 else None)
+
+
+@pytest.mark.parametrize(
+    ("entropies", "z"),
+    [
+        ((0.0, 2e-12), 0.0),
+        ((0.0, 3e-12), 1.0),
+        ((1e-3, 1e-3 + 2e-13), 0.0),
+    ],
+)
+def test_a_variation_below_1e_minus_12_is_rounding(entropies, z):
+    gate = EntropyGate(window=2, sides="two")
+    for entropy in entropies:
+        gate.update(entropy)
+    assert gate.z == pytest.approx(z)
+
+
+@pytest.mark.parametrize(("entropy", "z"), [(1.0, math.inf), (-1.0, -math.inf), (1e-12, 0.0), (-1e-12, 0.0)])
+def test_a_value_after_a_constant_window_is_inside_or_infinitely_far(entropy, z):
+    gate = EntropyGate(window=2, threshold=1e6, sides="two", includes_current=False)
+    for before in (0.0, 0.0):
+        gate.update(before)
+    assert gate.update(entropy) == (0.0 if z else 0.8)
+    assert gate.z == z
+
+
+def test_the_edge_of_the_band_is_outside():
+    gate = EntropyGate(window=2, threshold=1.0)
+    assert [gate.update(entropy) for entropy in (0.0, 2.0)] == [0.8, 0.0]
+    assert gate.z == 1.0
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1.0])
+def test_the_ends_of_alpha_are_allowed(alpha):
+    assert EntropyGate(alpha=alpha).update(1.0) == alpha
+
+
+def test_defaults_are_those_that_were_measured():
+    gate = EntropyGate()
+    assert (gate.alpha, gate.window, gate.threshold) == (0.8, 10, 1.5)
+    assert (gate.sides, gate.mode, gate.includes_current) == ("upper", "exit", True)
+    assert gate.closed is False
 
 
 def test_band_is_reported_once_the_window_is_full():
     gate = EntropyGate(window=3, threshold=5.0)
+    start = gate.state_dict()
+    assert (gate.mean, gate.std, gate.z) == (None, None, None)
     for entropy in (1.0, 2.0):
         gate.update(entropy)
-        assert gate.z is None
+        assert (gate.mean, gate.std, gate.z) == (None, None, None)
     gate.update(3.0)
     assert (gate.mean, gate.std, gate.z) == pytest.approx((2.0, (2 / 3) ** 0.5, 1.5**0.5))
+    gate.load_state_dict(start)
+    gate.update(4.0)
+    assert (gate.mean, gate.std, gate.z) == (None, None, None)
 
 
 def test_reopened_window_can_be_shorter():
@@ -92,8 +143,8 @@ def test_entropy_that_is_no_number_is_refused_and_not_kept(entropy):
         ({"threshold": float("nan")}, "threshold"),
         ({"alpha": -0.1}, "alpha"),
         ({"alpha": 1.1}, "alpha"),
-        ({"sides": "lower"}, "sides"),
-        ({"mode": "never"}, "mode"),
+        ({"sides": "lower"}, r"sides must be one of \('two', 'upper'\), got 'lower'"),
+        ({"mode": "never"}, r"mode must be one of \('exit', 'reversible'\), got 'never'"),
     ],
 )
 def test_bad_arguments_are_named(arguments, message):

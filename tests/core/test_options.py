@@ -1,4 +1,4 @@
-"""What every command reads in the same way."""
+"""Flags and configurations, which every command reads in the same way."""
 
 import subprocess
 import sys
@@ -21,6 +21,17 @@ def test_flags_keep_their_words_and_negative_numbers_are_values():
         ("dry_run", ["--dry_run"]),
     ]
     assert given(arguments) == {"alpha": 0.5, "names": ["a", "b"], "beta": -1, "clean_data": False, "dry_run": True}
+
+
+def test_a_flag_with_hyphens_is_the_one_with_underscores():
+    arguments = ["--inner-steps", "2", "--kl-budget=1e-2", "--no-slow-correction", "--output_dir", "a-b"]
+    assert flags(arguments) == [
+        ("inner_steps", ["--inner_steps", "2"]),
+        ("kl_budget", ["--kl_budget=1e-2"]),
+        ("slow_correction", ["--no_slow_correction"]),
+        ("output_dir", ["--output_dir", "a-b"]),
+    ]
+    assert given(arguments) == {"inner_steps": 2, "kl_budget": 1e-2, "slow_correction": False, "output_dir": "a-b"}
 
 
 def test_values_are_read_as_what_they_spell_and_the_last_one_holds():
@@ -83,3 +94,13 @@ def test_a_misspelt_method_is_refused_before_torch_is_imported(arguments):
     done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=True)
     assert done.stdout == "2 False\n"
     assert "unknown method 'ppo'" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["--help", "grade --gold 1 --response 1"])
+def test_commands_that_need_torch_alone_import_nothing_else(command):
+    # What a machine without the trl extra lacks, or what takes seconds.
+    script = (
+        "import sys; from sfpo.cli import main; main(sys.argv[1:]); print({'torch', 'yaml', 'rich'} & {*sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", script, *command.split()], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "set()"

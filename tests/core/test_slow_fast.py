@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from sfpo import SlowFast
-from sfpo.slow_fast import CPU_CHUNK
+from sfpo.slow_fast import SlowFastReport
+from sfpo.snapshot import CPU_CHUNK
 
 
 def quadratic(hessian, rate):
@@ -308,11 +309,64 @@ def test_a_weight_listed_twice_moves_once():
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"inner_steps": 0}, "inner_steps"), ({"alpha": 1.5}, "alpha"), ({"alpha": float("nan")}, "alpha")],
+    [
+        ({"inner_steps": 0}, r"inner_steps \(K\) must be at least 1, got 0"),
+        ({"alpha": 1.5}, r"alpha must be in \[0, 1\], got 1.5"),
+        ({"alpha": -0.1}, "alpha"),
+        ({"alpha": float("nan")}, "alpha"),
+    ],
 )
 def test_bad_arguments_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         SlowFast([nn.Parameter(torch.ones(1))], **arguments)
+
+
+def test_a_bad_alpha_of_one_step_is_refused_before_it_begins():
+    theta = nn.Parameter(torch.ones(1))
+    slow_fast = SlowFast([theta])
+    with pytest.raises(ValueError, match="alpha"):
+        slow_fast.step(lambda: pytest.fail("a pass was made"), alpha=1.1)
+
+
+def test_defaults_are_the_papers():
+    slow_fast = SlowFast([nn.Parameter(torch.ones(1))])
+    assert (slow_fast.inner_steps, slow_fast.alpha, slow_fast.snapshot_device) == (3, 0.8, None)
+    assert slow_fast.report == SlowFastReport(alpha=0.8, distance=0.0, start_norm=0.0, bytes_held=0, passes=[])
+    assert SlowFast([nn.Parameter(torch.ones(1))], snapshot_device="cpu").snapshot_device == torch.device("cpu")
+
+
+def test_the_snapshot_of_a_cpu_may_be_asked_for_on_the_cpu():
+    theta = nn.Parameter(torch.tensor([2.0]))
+
+    def update():
+        with torch.no_grad():
+            theta.mul_(2.0)
+
+    slow_fast = SlowFast([theta], inner_steps=1, alpha=0.5, snapshot_device="cpu")
+    with slow_fast.trajectory(update):
+        assert theta.item() == 3.0
+    assert slow_fast.report.bytes_held == theta.nbytes
+    assert slow_fast.report.distance == 2.0
+
+
+def test_weights_that_start_at_zero_have_a_finite_drift():
+    report = SlowFastReport(alpha=0.8, distance=1e-30, start_norm=0.0)
+    assert report.drift == 1e-30 / torch.finfo(torch.float32).tiny
+    assert SlowFastReport(alpha=0.8).drift == 0.0
+
+
+def test_weights_with_gaps_between_them_are_moved_and_their_neighbours_left_alone():
+    storage = torch.arange(12.0).view(3, 4)
+    theta = storage[:, :2].requires_grad_()  # neither it nor its transpose is contiguous
+
+    def update():
+        with torch.no_grad():
+            theta.add_(1.0)
+
+    with SlowFast([theta], inner_steps=1, alpha=0.5).trajectory(update):
+        expected = torch.arange(12.0).view(3, 4)
+        expected[:, :2] += 0.5
+        assert torch.equal(storage.detach(), expected)
 
 
 def test_nothing_to_train_is_refused():
@@ -327,12 +381,14 @@ def test_core_imports_torch_only():
 
     import sfpo
 
-    for name in ("slow_fast.py", "gate.py", "trust_region.py"):
-        tree = ast.parse((Path(sfpo.__file__).parent / name).read_text())
-        roots = {
-            alias.name.split(".")[0]
+    core = ("snapshot", "slow_fast", "gxpo", "gate", "trust_region")
+    for name in core:
+        tree = ast.parse((Path(sfpo.__file__).parent / f"{name}.py").read_text())
+        modules = {
+            alias.name
             for node in ast.walk(tree)
             if isinstance(node, ast.Import | ast.ImportFrom)
             for alias in (node.names if isinstance(node, ast.Import) else [ast.alias(node.module)])
         }
-        assert roots <= {"torch", *sys.stdlib_module_names}
+        others = modules - {f"sfpo.{one}" for one in core}
+        assert {module.split(".")[0] for module in others} <= {"torch", *sys.stdlib_module_names}

@@ -90,6 +90,23 @@ def test_bad_arguments_are_named(arguments, message):
         TrustRegion(**arguments)
 
 
+def test_a_kl_that_is_no_number_ends_training_and_loses_nothing():
+    region = TrustRegion()
+    weight = nn.Parameter(torch.ones(2))
+    kls = iter([0.0, 0.001, float("nan")])
+
+    def update():
+        with torch.no_grad():
+            weight.add_(1.0)
+        return next(kls)
+
+    with pytest.raises(ValueError, match="NaN"):
+        SlowFast([weight], 3, region).step(update)
+    assert weight.tolist() == [1.0, 1.0]
+    with pytest.raises(ValueError, match="NaN"):
+        region.shortened(1.0, float("nan"))
+
+
 class Bandit:
     """A softmax policy over eight actions, trained by policy gradient on exact expectations."""
 

@@ -6,7 +6,10 @@ import torch.distributed as dist
 
 from sfpo import EntropyGate
 
-pytestmark = pytest.mark.skipif(not dist.is_available(), reason="this torch has no torch.distributed")
+pytestmark = [
+    pytest.mark.distributed,
+    pytest.mark.skipif(not dist.is_available(), reason="this torch has no torch.distributed"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +90,38 @@ def test_a_closed_gate_is_grpo_bit_for_bit(both):
     assert_equal(ours["weights"], theirs["weights"])
     for key in ("loss", "grad_norm", "learning_rate"):
         assert history(ours, key) == history(theirs, key)
+
+
+@pytest.mark.parametrize("scenario", ["ddp_auto", "fsdp2_auto", "ddp_auto_outside", "fsdp2_auto_outside"])
+def test_a_kl_budget_leads_all_ranks_to_the_alpha_of_one_process(both, train_alone, scenario):
+    first, second = both[scenario]
+    plain = train_alone(scenario.replace("fsdp2", "ddp"))
+    for key in ("sfpo/alpha", "sfpo/kl_budget", "sfpo/kl_predicted", "sfpo/passes"):
+        assert history(first, key) == history(second, key), key
+        assert history(first, key) == pytest.approx(history(plain, key), rel=1e-3), key
+    for name, weight in plain["weights"].items():
+        torch.testing.assert_close(first["weights"][name], weight, rtol=1e-4, atol=1e-6)
+    alphas = history(first, "sfpo/alpha")
+    assert (max(alphas) < 1) if "outside" in scenario else (min(alphas) > 0 and alphas != [0.8, 0.8])
+
+
+@pytest.mark.parametrize("engine", ["ddp", "fsdp2"])
+def test_gxpo_extrapolates_on_all_ranks_as_on_one(both, train_alone, engine):
+    first, second = both[f"{engine}_gxpo"]
+    plain = train_alone("ddp_gxpo")
+    assert_same_training(first, plain, keys=["sfpo/pass_2/kl"])
+    for key in ("sfpo/extrapolation", "sfpo/drift"):
+        assert history(first, key) == history(second, key), key
+        assert history(first, key) == pytest.approx(history(plain, key), rel=1e-3), key
+    assert min(history(first, "sfpo/extrapolation")) > 1.1
+
+
+def test_gxpo_copies_the_shards_of_weights_gradient_and_moments(both):
+    result = both["fsdp2_gxpo_adam"][0]
+    size = sum(weight.nbytes for weight in result["weights"].values())
+    # The first of two mini-batches finds no optimizer's state.
+    assert [held / size for held in history(result, "sfpo/snapshot_bytes")] == pytest.approx([1.0, 2.0], rel=0.1)
+    assert history(result, "sfpo/optimizer_steps_per_rollout_batch") == [6, 6]
 
 
 def test_steps_and_schedule_of_mini_batches(both):

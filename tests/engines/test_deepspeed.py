@@ -6,6 +6,8 @@ from safetensors.torch import load_file
 
 pytest.importorskip("deepspeed", reason="DeepSpeed is not installed: pip install 'sfpo[deepspeed]'")
 
+pytestmark = pytest.mark.distributed
+
 STAGES = ["zero1", "zero2", "zero3"]
 OFFLOADED = ["zero2_offloaded", "zero3_offloaded"]
 
@@ -54,7 +56,7 @@ def test_an_error_inside_a_trajectory_puts_the_masters_back(both, name):
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_equals_one_plain_process(both, train_alone, stage):
-    """In fp32 to float precision; what is left to bf16 is its rounding."""
+    """Equal to float precision in fp32, so that bf16 differs only by its rounding."""
     result, plain = both[f"{stage}_fp32"][0], train_alone(f"{stage}_fp32")
     for name, weight in plain["weights"].items():
         torch.testing.assert_close(result["masters"][name], weight, rtol=1e-4, atol=2e-6)
@@ -70,6 +72,21 @@ def test_completions_without_a_gradient_are_left_out(both, train_alone, stage):
         torch.testing.assert_close(compact[0]["masters"][name], weight, rtol=1e-4, atol=2e-6)
     assert compact[0]["rows_scored"] != compact[1]["rows_scored"]
     assert min(compact[0]["rows_scored"] + compact[1]["rows_scored"]) == 1
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("scenario", ["auto", "auto_outside"])
+def test_a_kl_budget_leads_to_the_alpha_of_one_process(both, train_alone, stage, scenario):
+    first, second = both[f"{stage}_{scenario}"]
+    plain = train_alone(f"ddp_{scenario}")
+    for key in ("sfpo/alpha", "sfpo/kl_budget", "sfpo/passes"):
+        assert history(first, key) == history(second, key), key
+        assert history(first, key) == pytest.approx(history(plain, key), rel=1e-3), key
+    # Where one pass left the region, the trainer's own step changes nothing, and the rate of the next is the schedule's.
+    assert history(first, "learning_rate") == history(plain, "learning_rate")
+    for name, weight in plain["weights"].items():
+        torch.testing.assert_close(first["masters"][name], weight, rtol=1e-4, atol=2e-6)
+        assert torch.equal(first["weights"][name].float(), first["masters"][name].float()), name
 
 
 def test_bf16_leads_sfpo_no_further_astray_than_multi_epoch_grpo(both, train_alone, tiny_model):
@@ -109,7 +126,7 @@ def test_alpha_one_is_multi_epoch_grpo(both):
 
 
 def test_steps_and_schedule(both):
-    """K + 1 optimizer steps a mini-batch, one of the schedule, whoever keeps the schedule."""
+    """K + 1 optimizer steps per mini-batch and one step of the schedule, whoever keeps the schedule."""
     for name in STAGES:
         assert both[name][0]["rates"] == pytest.approx([0.03] * 4 + [0.015] * 4)
     assert both["zero3_mini_batches"][0]["rates"] == pytest.approx([1e-2] * 7 + [0.5e-2])
@@ -156,7 +173,7 @@ def test_one_copy_of_the_local_masters_is_held(both, stage):
 
 
 def assert_near(ours, theirs):
-    """The same way from θ_0 in every stage of every step, but for what bf16 does to gradients."""
+    """The same displacement from θ_0 at every stage of every step, except for the effect of bf16 on gradients."""
 
     def way(result, step, stage):
         origin, point = result["stages"][0]["start"], result["stages"][step][stage]

@@ -9,14 +9,14 @@ from torch.distributed.fsdp import CPUOffloadPolicy
 from sfpo.trl.engines import engine_of
 
 
-def trainer(kind, config=None, offload=None, fsdp2=False, slow_correction=True, distributed=False):
+def trainer(kind, config=None, offload=None, fsdp2=False, slow_correction=True, distributed=False, gxpo_moments=None):
     state = SimpleNamespace(
         deepspeed_plugin=SimpleNamespace(deepspeed_config=config), fsdp_plugin=SimpleNamespace(cpu_offload=offload)
     )
     return SimpleNamespace(
         accelerator=SimpleNamespace(distributed_type=kind, is_fsdp2=fsdp2, state=state),
-        model=SimpleNamespace(is_distributed_loading_by_transformers=distributed),
-        args=SimpleNamespace(slow_correction=slow_correction),
+        is_distributed_loading_by_transformers=distributed,
+        args=SimpleNamespace(slow_correction=slow_correction, target_kl=None, gxpo_moments=gxpo_moments),
     )
 
 
@@ -54,6 +54,7 @@ def test_deepspeed_configurations(config, message):
         ({"kind": DistributedType.XLA}, "XLA.*run on"),
         ({"kind": DistributedType.MULTI_GPU, "distributed": True}, "distributed_config.*let accelerate shard it"),
         ({"kind": DistributedType.DEEPSPEED, "config": zero(), "slow_correction": False}, "slow_correction=False"),
+        ({"kind": DistributedType.DEEPSPEED, "config": zero(), "gxpo_moments": "restored"}, "GXPO.*DDP or FSDP2"),
     ],
 )
 def test_engines(settings, message):

@@ -8,7 +8,10 @@ import sys
 import pytest
 import torch.distributed as dist
 
-pytestmark = pytest.mark.skipif(not dist.is_available(), reason="this torch has no torch.distributed")
+pytestmark = [
+    pytest.mark.distributed,
+    pytest.mark.skipif(not dist.is_available(), reason="this torch has no torch.distributed"),
+]
 
 
 def test_two_processes_keep_one_record_and_one_display(tmp_path):

@@ -11,6 +11,7 @@ from trl.generation import vllm_generation
 from worker import PROMPTS, SETTINGS, reward_low_digits
 
 from sfpo.trl import SFPOConfig, SFPOTrainer
+from sfpo.trl.step import SFPOStep
 
 
 class Watch(TrainerCallback):
@@ -35,15 +36,16 @@ def test_weights_are_synced_after_the_slow_correction_only(
         monkeypatch.setenv(name, "")  # TRL sets these for vLLM, and monkeypatch takes them back
         monkeypatch.delenv(name)
 
-    class Watched(SFPOTrainer):
-        def _run_trajectory(self, *batch):
+    class WatchedStep(SFPOStep):
+        def _take_trajectory(self, batch, rule):
             events.append(("trajectory", None))
-            super()._run_trajectory(*batch)
+            super()._take_trajectory(batch, rule)
             events.append(("trajectory end", None))
 
+    monkeypatch.setattr("sfpo.trl.trainer.SFPOStep", WatchedStep)
     settings = SETTINGS | {"use_cpu": True, "use_vllm": True, "vllm_mode": mode, "gate": "off", "max_steps": 4}
     settings |= {"steps_per_generation": steps_per_generation, "per_device_train_batch_size": 4}
-    Watched(
+    SFPOTrainer(
         model=tiny_model,
         reward_funcs=reward_low_digits,
         args=SFPOConfig(output_dir=str(tmp_path), **settings),

@@ -11,6 +11,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -28,6 +29,8 @@ from trl import GRPOConfig, GRPOTrainer
 from trl.generation import vllm_generation
 
 from sfpo.trl import SFPOConfig, SFPOTrainer
+from sfpo.trl.scoring import Scorer
+from sfpo.trl.step import SFPOStep
 
 PROMPTS = [f"{a}+{b}=" for a in range(4) for b in range(6)]
 ROWS_A_STEP = 16
@@ -73,59 +76,83 @@ class Scripted:
         return torch.randint(3, len(self.processing_class), (length,), generator=generator).tolist()
 
 
-class SFPO(Scripted, SFPOTrainer):
+class WatchedStep(SFPOStep):
     """Notes θ_0, θ_K, θ̃ and what the slow pass starts from, in every SFPO step."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.stages: list[dict[str, Any]] = []
         self.own_entropies: list[float] = []
         """Of this process's own completions, which α must not depend on alone."""
-        self._sums_entropies = False
-        self.stages: list[dict[str, Any]] = []
-        self.rows_scored: list[int] = []
-        """Of each forward that compact passes make."""
 
-    def _entropy_at_start(self, batch: Any) -> float:
-        self._sums_entropies = True
-        entropy = super()._entropy_at_start(batch)
-        self._sums_entropies = False
-        return entropy
+    def entropy_at_start(self, batch: Any) -> float:
+        reduce = self._log.reduce
 
-    def _reduce(self, tensor: torch.Tensor, how: str = "sum") -> torch.Tensor:
-        if self._sums_entropies:
-            self.own_entropies.append(float(tensor[0] / tensor[1]))
-        return super()._reduce(tensor, how)
+        def noted(sums: torch.Tensor) -> torch.Tensor:
+            self.own_entropies.append(float(sums[0] / sums[1]))
+            return reduce(sums)
 
-    def _score_all(self, model: torch.nn.Module, rows: Any) -> Any:
-        self.rows_scored.append(len(rows.completion_ids))
-        return super()._score_all(model, rows)
+        with mock.patch.object(self._log, "reduce", noted):
+            return super().entropy_at_start(batch)
 
-    def _run_trajectory(self, model: torch.nn.Module, batch: Any) -> None:
-        self.stages.append({"start": masters(self.model)})
-        super()._run_trajectory(model, batch)
+    def _take_trajectory(self, batch: Any, rule: Any) -> None:
+        self.stages.append({"start": masters(self._trainer.model)})
+        super()._take_trajectory(batch, rule)
 
-    def _finish_pass(self, index: int) -> None:
-        if index == self.args.inner_steps - 1:
-            self.stages[-1]["end"] = masters(self.model)
-        super()._finish_pass(index)
+    def _fast_pass(self, batch: Any, rule: Any) -> Any:
+        measured = super()._fast_pass(batch, rule)
+        if self._fast_passes == self._trainer.args.inner_steps:
+            self.stages[-1]["end"] = masters(self._trainer.model)
+        return measured
 
-    def _gradient(self, model: torch.nn.Module, mini_batch: Any) -> None:
+    def _gradient(self, mini_batch: Any) -> None:
         # Overwritten by each call: the last one is the slow pass's.
-        self.stages[-1] |= {"repositioned": masters(self.model), "forward": whole_weights(self.model)}
-        super()._gradient(model, mini_batch)
+        model = self._trainer.model
+        self.stages[-1] |= {"repositioned": masters(model), "forward": whole_weights(model)}
+        super()._gradient(mini_batch)
 
 
 class InjectedError(Exception):
     pass
 
 
-class InterruptedSFPO(SFPO):
+class InterruptedStep(WatchedStep):
     """Fails when two fast passes have been made."""
 
-    def _finish_pass(self, index: int) -> None:
-        super()._finish_pass(index)
-        if index == 1:
+    def _fast_pass(self, batch: Any, rule: Any) -> Any:
+        measured = super()._fast_pass(batch, rule)
+        if self._fast_passes == 2:
             raise InjectedError
+        return measured
+
+
+class WatchedScorer(Scorer):
+    """Notes the rows of each forward that compact passes make."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.rows_scored: list[int] = []
+
+    def score_rows(self, model: torch.nn.Module, rows: Any) -> Any:
+        self.rows_scored.append(len(rows.completion_ids))
+        return super().score_rows(model, rows)
+
+
+class SFPO(Scripted, SFPOTrainer):
+    step_class = WatchedStep
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        with (
+            mock.patch("sfpo.trl.trainer.SFPOStep", self.step_class),
+            mock.patch("sfpo.trl.trainer.Scorer", WatchedScorer),
+        ):
+            super().__init__(*args, **kwargs)
+        self.stages, self.own_entropies = self._sfpo_step.stages, self._sfpo_step.own_entropies
+        self.rows_scored = self._scorer.rows_scored
+
+
+class InterruptedSFPO(SFPO):
+    step_class = InterruptedStep
 
 
 class GRPO(Scripted, GRPOTrainer):
@@ -262,6 +289,10 @@ SOME_IDLE = {"method": "sfpo", "reward": reward_low_start}
 COMPACT = SOME_IDLE | {"compact_passes": True}
 LORA = {"r": 4, "lora_dropout": 0.1, "target_modules": ["q_proj", "v_proj"]}
 MINI_BATCHES = {"steps_per_generation": 4}
+# A rate at which the trajectory stays inside the region, and one at which its first pass leaves it.
+AUTO = {"method": "sfpo", "alpha": "auto", "optim": "sgd", "learning_rate": 1e-3}
+OUTSIDE = AUTO | {"learning_rate": 1.0, "max_steps": 3}
+GXPO = {"method": "sfpo", "gxpo_moments": "restored", "inner_steps": 5, "alpha": 0.5}
 EPOCHS = {"lr_scheduler_type": "constant", "max_steps": 1}
 SAVING = {"max_steps": 3, "save_strategy": "steps", "save_steps": 2, "save_total_limit": None}
 CPU = {"device": "cpu", "pin_memory": False}
@@ -289,6 +320,16 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     "ddp_some_idle_mini_batches": {"engine": "ddp"} | SOME_IDLE | SGD | MINI_BATCHES,
     "ddp_compact_mini_batches": {"engine": "ddp"} | COMPACT | SGD | MINI_BATCHES,
     "fsdp2_compact": {"engine": "fsdp2"} | COMPACT | SGD,
+    "ddp_gxpo": {"engine": "ddp"} | GXPO | SGD,
+    "fsdp2_gxpo": {"engine": "fsdp2"} | GXPO | SGD,
+    "fsdp2_gxpo_adam": {"engine": "fsdp2"} | GXPO | MINI_BATCHES,
+    "ddp_auto": {"engine": "ddp"} | AUTO,
+    "ddp_auto_outside": {"engine": "ddp"} | OUTSIDE,
+    "ddp_auto_mini_batches": {"engine": "ddp"} | AUTO | MINI_BATCHES,
+    "fsdp2_auto": {"engine": "fsdp2"} | AUTO,
+    "fsdp2_auto_outside": {"engine": "fsdp2"} | OUTSIDE,
+    **{f"{zero}_auto": {"engine": zero, "deepspeed": FP32} | AUTO for zero in ("zero1", "zero2", "zero3")},
+    **{f"{zero}_auto_outside": {"engine": zero, "deepspeed": FP32} | OUTSIDE for zero in ("zero1", "zero2", "zero3")},
     "zero1": {"engine": "zero1", "method": "sfpo"} | SMOOTH,
     "zero1_fp32": {"engine": "zero1", "method": "sfpo", "deepspeed": FP32} | SGD,
     "zero1_own_schedule": {

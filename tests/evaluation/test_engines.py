@@ -1,4 +1,4 @@
-"""What the engines are asked and how their answers are read."""
+"""The requests to the engines and the reading of their answers."""
 
 import sys
 from collections import Counter

@@ -85,8 +85,49 @@ def test_an_interrupted_run_goes_on_as_it_would_have(small, tmp_path, capsys, mo
     code, out, err = run(capsys, *small, "--output_dir", part)
     assert code == 0, err
     assert "12 answers are there, 18 are to come" in " ".join(out.split())
-    for name in ("completions.jsonl", "results.json"):
-        assert (part / name).read_text() == (whole / name).read_text()
+    assert (part / "completions.jsonl").read_text() == (whole / "completions.jsonl").read_text()
+    ours, theirs = (json.loads((folder / "results.json").read_text()) for folder in (part, whole))
+    (made_by,), (other,) = ours.pop("provenance"), theirs.pop("provenance")
+    assert {**made_by, "time": None} == {**other, "time": None}
+    assert list(ours.items()) == list(theirs.items())
+
+
+def test_what_made_the_answers_is_recorded_and_stays(small, tmp_path, capsys, monkeypatch):
+    folder = tmp_path / "run"
+    generate, calls = TransformersEngine.generate, []
+
+    def interrupted(self, prompts, seeds):
+        calls.append(len(prompts))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return generate(self, prompts, seeds)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TransformersEngine, "generate", interrupted)
+        assert run(capsys, *small, "--output_dir", folder)[0] == 130
+    monkeypatch.setattr("sfpo.evaluation.records.provenance", lambda: {"time": "later", "commit": "other"})
+    assert run(capsys, *small, "--output_dir", folder)[0] == 0
+    first, second = json.loads((folder / "results.json").read_text())["provenance"]
+    assert {"torch", "transformers", "math-verify"} <= first["versions"].keys()
+    assert second == {"time": "later", "commit": "other"}
+    monkeypatch.setattr("sfpo.evaluation.records.provenance", lambda: {"commit": "shows only"})
+    assert run(capsys, *small, "--output_dir", folder)[0] == 0
+    assert json.loads((folder / "results.json").read_text())["provenance"] == [first, second]
+
+
+def test_an_evaluation_from_before_records_said_what_made_them_is_continued(small, tmp_path, capsys):
+    folder = tmp_path / "run"
+    assert run(capsys, *small, "--output_dir", folder)[0] == 0
+    settings = json.loads((folder / "settings.json").read_text())
+    del settings["provenance"]
+    (folder / "settings.json").write_text(json.dumps(settings))
+    lines = (folder / "completions.jsonl").read_text().splitlines(keepends=True)
+    (folder / "completions.jsonl").write_text("".join(lines[:-2]))  # the last batch
+    assert run(capsys, *small, "--output_dir", folder)[0] == 0
+    assert (folder / "completions.jsonl").read_text() == "".join(lines)
+    unknown, known = json.loads((folder / "results.json").read_text())["provenance"]
+    assert unknown == {}
+    assert known["versions"]["python"]
 
 
 def test_a_finished_run_is_shown_again_and_not_made_again(small, tmp_path, capsys, monkeypatch):

@@ -11,12 +11,19 @@ from sfpo.records.summary import write_summary
 HOSTILE = '<img src=x onerror="window.hacked=1"></script><script>window.hacked=2</script><!--\u2028$\\frac\ud800'
 
 
-def write_run(folder: Path, method="sfpo", steps=12, closed_from=9, speed=1.0, text="1+2=", seed=0, evaluations=True):
-    """A run whose gate closes at `closed_from`; accuracies rise with `speed`."""
+def write_run(
+    folder: Path, method="sfpo", steps=12, closed_from=9, speed=1.0, text="1+2=", seed=0, evaluations=True, **own
+):
+    """A run whose gate closes at `closed_from`; accuracies rise with `speed`, and `own` are further settings."""
     folder.mkdir(parents=True)
     passes = {"sfpo": 3, "multi_epoch": 3}.get(method, 1)
     settings = {"method": method, "model": "embedded", "task": "arithmetic", "seed": seed, "inner_steps": passes - 1}
-    settings |= {"gate": "exit", "entropy_threshold": 1.5, "gate_sides": "two", "note": text.replace("\ud800", "")}
+    settings |= {
+        "gate": "exit",
+        "entropy_threshold": 1.5,
+        "gate_sides": "two",
+        "note": text.replace("\ud800", ""),
+    } | own
     (folder / "config.yaml").write_text(yaml.safe_dump(settings, allow_unicode=True))
     facts = {
         "started": 1.8e9,

@@ -1,4 +1,4 @@
-"""What is chosen for a CPU."""
+"""The settings chosen for a CPU."""
 
 import json
 import os

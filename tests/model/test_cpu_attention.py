@@ -34,7 +34,7 @@ def own_attentions(monkeypatch):
 
 
 def logits_and_gradients(model, attention, mask, autocast=False, cached=0):
-    """Of tokens after `cached` others that are encoded before them."""
+    """Logits and gradients of the tokens that follow `cached` tokens encoded earlier."""
     model.set_attn_implementation(attention)
     model.zero_grad()
     ids = torch.randint(1, 23, mask.shape, generator=torch.Generator().manual_seed(1))

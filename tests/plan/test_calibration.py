@@ -1,4 +1,4 @@
-"""Calibration finds what made the seconds up, and foretells runs that are recorded in this repository."""
+"""Calibration recovers what the seconds are made of, and predicts runs that this repository records."""
 
 import json
 from dataclasses import asdict, replace
@@ -63,7 +63,7 @@ def test_one_step_is_enough_and_gives_no_fixed_part():
 
 
 @pytest.mark.parametrize("other", ["grpo", "multi_epoch"])
-def test_the_demo_foretells_the_steps_of_other_methods_within_a_quarter(other):
+def test_the_demo_predicts_the_steps_of_other_methods_within_a_quarter(other):
     found = calibration.calibrate(EMBEDDED, calibration.read_run(DEMO / "sfpo"), CPU)
     assert asdict(found) == pytest.approx(asdict(CPU_MEASURED), rel=0.02)  # what the package ships
     check = calibration.check(EMBEDDED, calibration.read_run(DEMO / other), CPU, found)
@@ -124,7 +124,7 @@ def test_every_mini_batch_of_a_log_counts_to_its_batch(tmp_path):
         (SMOLLM2, "smollm2", ("grpo", "grpo-16-long", "k1-64")),
     ],
 )
-def test_a_recorded_run_foretells_other_k_batches_and_lengths_within_a_tenth(model, folder, others):
+def test_a_recorded_run_predicts_other_k_batches_and_lengths_within_a_tenth(model, folder, others):
     assert json.loads((PLAN / folder / "k3" / "run.json").read_text())["weights"] == model.weights
     found = calibration.calibrate(model, calibration.read_run(PLAN / folder / "k3"), CPU)
     for other in others:
@@ -142,5 +142,5 @@ def test_steps_that_are_alike_give_no_fixed_part():
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):
-    with pytest.raises(UsageError, match="no folder of sfpo train"):
+    with pytest.raises(UsageError, match="not a folder that sfpo train wrote"):
         calibration.read_run(tmp_path)

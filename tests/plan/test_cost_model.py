@@ -139,18 +139,20 @@ def test_wall_clock_is_the_rollout_reduction_over_the_step_ratio():
 
 
 def test_a_comparison_gives_the_rollout_reduction_of_each_k(tmp_path):
-    def variant(method, value, **settings):
-        return {"method": method, "settings": settings, "rollout_reduction": {"value": value}}
-
-    variants = {
-        "grpo": variant("grpo", 1.0),
-        "a": variant("sfpo", 2.0, inner_steps=1),
-        "b": variant("sfpo", 2.5, inner_steps=1, alpha=0.4),
-        "c": variant("sfpo", 3.0),
-        "d": variant("sfpo", None, inner_steps=7),
-    }
-    (tmp_path / "summary.json").write_text(json.dumps({"variants": variants}))
-    assert reduction.read_reductions([str(tmp_path)]) == {1: 2.5, 3: 3.0}
+    variants = [
+        ("grpo", "grpo", {}, 1.0),
+        ("a", "sfpo", {"inner_steps": "1"}, 2.0),
+        ("b", "sfpo", {"inner_steps": "1", "alpha": "0.4"}, 2.5),
+        ("c", "sfpo", {}, 3.0),
+        ("d", "sfpo", {"inner_steps": "7"}, None),
+    ]
+    of_all = {"model": "embedded", "task": "arithmetic"}
+    of_all["variants"] = [{"name": name, "method": m, "settings": s} for name, m, s, _ in variants]
+    summary = {"variants": {name: {"rollout_reduction": {"value": value}} for name, _, _, value in variants}}
+    (tmp_path / "summary.json").write_text(json.dumps(summary))
+    for train, of_c in (([], 3), (["--inner_steps", "5"], 5)):
+        (tmp_path / "comparison.json").write_text(json.dumps(of_all | {"train": train}))
+        assert reduction.read_reductions([str(tmp_path)]) == {1: 2.5, of_c: 3.0}
     with pytest.raises(UsageError, match="K=REDUCTION"):
         reduction.read_reductions(["three"])
 
@@ -171,14 +173,14 @@ def test_several_processes_score_to_the_longest_and_leave_nothing_out():
     work = replace(WORK, compact=False, active_share=0.5, engine="zero2")
     equal = replace(WORK, completion_length=40, group_size=1, active_share=1.0, engine="zero2")
     padded, filled = (seconds.nominal_pass(TINY, w, fast_memory) for w in (work, equal))
-    # Off Triton compact passes leave prompts out of the vocabulary, here all of them are scored.
+    # Without Triton, compact passes compute no logits of prompts; here every prompt position is scored.
     prompts = 3 * 2 * WORK.sequences * WORK.prompt_length * TINY.hidden * TINY.vocabulary / CPU.flops
     assert padded == pytest.approx(filled + prompts)
 
 
 def test_scoring_pi_old_is_a_forward_of_grpos_step_and_of_sfpos():
     fast_memory = replace(CPU, bandwidth=1e30)
-    # Without a group to share a prompt every forward is over the same tokens, whatever their advantage.
+    # No other completion of a group shares the prompt, so every forward covers the same tokens, whatever their advantage.
     plain, scored = (
         seconds.estimate(TINY, replace(WORK, group_size=1, scores_first=first), fast_memory, EXACT)
         for first in (False, True)

@@ -1,10 +1,12 @@
 """`sfpo plan` as a user types it."""
 
 import json
+import shutil
 import subprocess
 import sys
 
 import pytest
+import yaml
 from repository import ROOT
 
 from sfpo.cli import main
@@ -46,6 +48,14 @@ def test_flags_win_over_a_recipe_and_a_recipe_over_a_run(capsys, tmp_path):
     assert made["workload"]["completion_length"] > 10  # the run's
 
 
+def test_a_method_whose_passes_are_not_k_plus_one_is_not_planned_as_if_they_were(capsys, tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("method: gxpo\ninner_steps: 5\n")
+    code, _, err = plan(capsys, "--config", recipe)
+    assert code == 2
+    assert "three passes whatever K" in err
+
+
 def test_a_calibrated_plan_checks_other_runs(capsys):
     made = as_json(capsys, "--from", DEMO / "sfpo", "--check", DEMO / "grpo", DEMO / "multi_epoch")
     assert [round(c["passes"]) for c in made["checks"]] == [1, 4]
@@ -61,11 +71,45 @@ def test_the_best_k_is_the_one_with_the_largest_time_reduction(capsys):
     assert made["fits"]
 
 
-def test_a_recipe_with_a_word_for_a_number_is_refused(capsys, tmp_path):
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("inner_steps: three", "inner_steps should be a whole number, got 'three'"),
+        ("inner_steps: 2.5", "inner_steps should be a whole number, got '2.5'"),
+        ("inner_steps: true", "inner_steps should be a whole number, got 'True'"),
+        ("steps_per_generation: x", "steps_per_generation should be a whole number, got 'x'"),
+        ("completion_length: x", "completion_length should be a number, got 'x'"),
+        ("model: null", "model should be text, got 'None'"),
+        ("model: [a]", "model should be text, got '['a']'"),
+        ("gradient_checkpointing: maybe", "gradient_checkpointing should be true or false, got 'maybe'"),
+    ],
+)
+def test_a_recipe_with_a_value_of_the_wrong_kind_is_refused(capsys, tmp_path, line, said):
     recipe = tmp_path / "recipe.yaml"
-    recipe.write_text("inner_steps: three\n")
+    recipe.write_text(line)
     code, _, err = plan(capsys, "--config", recipe)
-    assert (code, err) == (2, "sfpo plan: inner_steps should be a number, got 'three'\n")
+    assert (code, err) == (2, f"sfpo plan: {said}\n")
+
+
+def test_a_run_with_a_kl_budget_says_how_many_passes_its_steps_made(capsys, tmp_path):
+    made = as_json(capsys, "--from", DEMO / "sfpo")
+    assert made["measured_passes"] is None  # its α was a number
+    run = tmp_path / "run"
+    shutil.copytree(DEMO / "sfpo", run)
+    configuration = yaml.safe_load((run / "config.yaml").read_text()) | {"alpha": "auto"}
+    (run / "config.yaml").write_text(yaml.safe_dump(configuration))
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    for row in rows:
+        row["sfpo/passes"] = 3.0 if row["step"] % 2 else 2.0
+    (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert as_json(capsys, "--from", run)["measured_passes"] == pytest.approx(2.5, abs=0.05)
+    assert "passes as in the run" in plan(capsys, "--from", run)[1]
+
+
+def test_the_reductions_that_a_comparison_measured_are_put_on_the_clock(capsys):
+    made = as_json(capsys, "--from", DEMO / "sfpo", "--rollout_reduction", ROOT / "results" / "embedded-inner-steps")
+    assert {row["inner_steps"] for row in made["wall_clock"]} <= {1, 5, 7, 11}
+    assert len(made["wall_clock"]) > 1
 
 
 def test_what_does_not_fit_is_said(capsys):
@@ -87,7 +131,7 @@ def test_a_recipe_on_several_devices_is_planned_with_trls_own_passes(capsys):
         (["--hardware", "h900"], "unknown hardware 'h900'"),
         (["--config", "nowhere.yaml"], "no configuration file nowhere.yaml"),
         (["--model", "model.gguf"], "no file model.gguf"),
-        (["--from", "nowhere"], "no folder of sfpo train"),
+        (["--from", "nowhere"], "not a folder that sfpo train wrote"),
         (["--learning_rate", "1"], "unrecognized arguments"),
         (["--rollout_reduction", "x"], "K=REDUCTION"),
         (["--bf16", "maybe"], "true or false"),

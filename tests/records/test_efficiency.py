@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from sfpo.records.efficiency import (
+    NEARLY,
+    Interval,
     Runs,
     band,
     best,
@@ -25,11 +27,14 @@ def runs(*accuracy, per_evaluation=100.0, seconds=2.0):
 
 def test_a_curve_is_averaged_with_its_neighbours_and_less_at_its_ends():
     assert smoothed(np.array([0.0, 0.3, 0.6, 0.9])) == pytest.approx([0.15, 0.3, 0.6, 0.75])
+    curves = smoothed(np.array([[0.0, 0.3, 0.6, 0.9], [1.0, 1.0, 1.0, 0.0]]))
+    assert curves == pytest.approx(np.array([[0.15, 0.3, 0.6, 0.75], [1.0, 1.0, 2 / 3, 0.5]]))
 
 
 def test_the_target_is_met_between_two_evaluations():
     amount = np.array([0.0, 100.0, 200.0])
     assert first_reached(amount, np.array([0.0, 0.4, 0.8]), 0.6) == pytest.approx(150.0)
+    assert first_reached(np.array([100.0, 240.0]), np.array([0.2, 0.9]), 0.65) == pytest.approx(190.0)
     assert first_reached(amount, np.array([0.7, 0.4, 0.8]), 0.6) == 0.0
     assert first_reached(amount, np.array([0.0, 0.4, 0.5]), 0.6) == math.inf
 
@@ -50,6 +55,7 @@ def test_twice_as_fast_is_a_reduction_of_two_in_rollouts_and_seconds():
     by_rollouts = reduction(fast, slow, "rollouts")
     # GRPO's best is the last smoothed value, 0.75, at rollout 800; the fast curve is there at 375.
     assert by_rollouts.needed.value == pytest.approx(375.0)
+    assert by_rollouts.needed.low == by_rollouts.needed.high == by_rollouts.needed.value
     assert by_rollouts.reduction.value == pytest.approx(800 / 375)
     assert by_rollouts.reduction.low == by_rollouts.reduction.high == by_rollouts.reduction.value
     assert reduction(fast, slow, "seconds").reduction.value == pytest.approx(16 / 15)
@@ -64,6 +70,22 @@ def test_a_share_of_the_best_is_a_lower_target():
     measured = reduction(fast, slow, "rollouts", share=0.72)
     assert measured.needed.value == pytest.approx(310.0)
     assert measured.reduction.value == pytest.approx(540 / 310)
+
+
+def test_nearly_the_best_is_95_percent_of_it():
+    slow = runs(*[[0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]] * 3)
+    fast = runs(*[[0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.0, 1.0, 1.0]] * 3)
+    # 95 % of 0.75 is 0.7125: a quarter of the way from 0.7 to 0.75, and 9/16 of that from 0.6 to 0.8.
+    measured = reduction(fast, slow, "rollouts", share=NEARLY)
+    assert measured.needed.value == pytest.approx(356.25)
+    assert measured.reduction.value == pytest.approx(725 / 356.25)
+
+
+def test_neither_improves_on_the_start_and_so_both_need_the_same():
+    flat = runs(*[[0.5, 0.5, 0.5]] * 3)
+    better = runs(*[[0.6, 0.5, 0.5]] * 3)
+    assert reduction(flat, flat, "rollouts").reduction == Interval(1.0, 1.0, 1.0)
+    assert reduction(better, flat, "rollouts").reduction == Interval(1.0, 1.0, 1.0)
 
 
 def test_never_reached_is_a_value_and_its_share_of_the_draws_is_told():
@@ -91,10 +113,29 @@ def test_intervals_are_those_of_the_mean_over_seeds():
     assert (low[0], high[0]) == pytest.approx((interval.low, interval.high), abs=1e-3)
 
 
+def test_two_seeds_have_an_interval():
+    assert mean_interval(np.array([0.25, 0.75])) == Interval(0.5, 0.25, 0.75)
+
+
+def test_the_same_seeds_are_drawn_each_time():
+    values = np.random.default_rng(2).normal(size=20)
+    assert mean_interval(values) == mean_interval(values)
+
+
+def test_the_best_has_the_interval_of_the_evaluations_that_it_comes_from():
+    accuracy = np.cumsum(np.random.default_rng(3).uniform(0.01, 0.1, size=(6, 5)), axis=1)
+    found = best_interval(runs(*accuracy))
+    last = mean_interval(accuracy[:, -2:].mean(1))  # every curve rises, so the best is its end
+    assert (found.value, found.low, found.high) == pytest.approx((last.value, last.low, last.high))
+    assert last.low < last.value < last.high
+
+
 def test_one_seed_has_no_interval():
     one = runs([0.0, 0.2, 0.4])
-    assert best_interval(one).low is None
-    assert reduction(one, one, "rollouts").reduction.high is None
+    assert best_interval(one) == Interval(pytest.approx(0.3), None, None)
+    assert reduction(one, one, "rollouts").reduction == Interval(1.0, None, None)
+    assert reduction(one, one, "rollouts").never_reached == 0.0
+    assert reduction(runs([0.0, 0.1, 0.1]), one, "rollouts").never_reached == 1.0
     low, high = band(one.accuracy)
     assert list(low) == list(high) == [0.0, 0.2, 0.4]
 

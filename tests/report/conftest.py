@@ -6,7 +6,7 @@ from report_folders import HOSTILE, write_comparison
 
 @pytest.fixture(scope="session")
 def kept_comparison(tmp_path_factory):
-    """Not to be written to: its intervals take a while."""
+    """A comparison that tests must not change, since computing its intervals takes a while."""
     return write_comparison(tmp_path_factory.mktemp("comparison") / "c", text=HOSTILE)
 
 

@@ -1,4 +1,4 @@
-"""What a report says of a folder, before it is drawn."""
+"""The content of a report about a folder, before it is drawn."""
 
 import json
 import re
@@ -54,7 +54,8 @@ def test_a_gate_that_opens_again_is_told_by_its_ranges(tmp_path):
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     for row in rows:
         if row["kind"] == "train":
-            row["sfpo/alpha"] = 0.0 if row["step"] in (3, 7, 8) else 0.8
+            is_closed = row["step"] in (3, 7, 8)
+            row |= {"sfpo/alpha": 0.0 if is_closed else 0.8, "sfpo/gate_closed": float(is_closed)}
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert "Plain GRPO in 3 of 12 steps: 3, 7–8." in what_happened(read_folder(folder))
 
@@ -115,7 +116,7 @@ def test_a_comparison_without_its_runs_is_read_from_its_own_records(comparison):
     assert figure(after.training, "reward") == figure(before.training, "reward")
     assert after.results == before.results
     assert after.runs[0].completions.rows == []
-    assert after.runs[0].passes_sentence == "Nothing was recorded of this run's passes."
+    assert after.runs[0].passes_sentence == "This run recorded nothing about its passes."
 
 
 def test_variants_stand_in_the_order_of_their_settings(comparison):
@@ -136,7 +137,7 @@ def test_what_is_not_finished_is_shown_with_a_note(tmp_path):
     (folder / "run.json").unlink()
     (folder / "completions.jsonl").write_bytes('{"step": 1, "prompt": "ü'.encode()[:-1])  # killed within a character
     shown = content(folder)
-    assert "did not come to its end" in shown.notes[0]
+    assert "has not finished" in shown.notes[0]
     assert shown.results == []
     assert figure(shown.training, "reward").series[0].x == [1, 2, 3, 4, 5]
     assert shown.runs[0].completions.note == "No completions were recorded."
@@ -164,6 +165,32 @@ def test_settings_and_values_of_the_wrong_kind_do_no_harm(tmp_path):
         ):
             file.write(json.dumps(row) + "\n")
     assert "[1]" in render(content(folder))
+
+
+def test_the_setup_says_what_made_a_run_or_a_comparison(tmp_path):
+    first = {
+        "commit": "abc+dirty",
+        "versions": {"python": "3.12", "sfpo": "0.1.0", "torch": "2.14.0+cpu"},
+        "machine": {"processor": "AMD EPYC", "cores": 2, "memory_gib": 23.5, "accelerator": "2 x NVIDIA H100"},
+    }
+    said = {
+        ("commit", "abc+dirty"),
+        ("processor", "AMD EPYC, 2 cores, 23.5 GiB"),
+        ("accelerator", "2 x NVIDIA H100"),
+        ("continued with other code, versions or machine", "1×"),
+    }
+    run, comparison = write_run(tmp_path / "run"), write_comparison(tmp_path / "c")
+    assert dict(content(run).setup.versions)["torch"] == "2.13.0+cpu"  # from before records had entries
+    assert dict(content(comparison).setup.versions)["torch"] == "2.13.0+cpu"
+    for path in (run / "run.json", comparison / "comparison.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"provenance": [first, {"commit": "def"}]}))
+        setup = content(path.parent).setup
+        assert said <= set(setup.facts)
+        assert setup.versions == list(first["versions"].items())
+        assert setup.commands[0][1] == "pip install 'sfpo[trl]==0.1.0' torch==2.14.0"
+        for broken in ([{}], "x", [1], [{"machine": 2, "versions": []}], {"a": 1}):
+            path.write_text(json.dumps(json.loads(path.read_text()) | {"provenance": broken}))
+            assert content(path.parent).setup.versions == []
 
 
 def test_values_that_are_no_numbers_leave_gaps():

@@ -11,7 +11,10 @@ from sfpo.report.page import write_report
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine"),
+]
 
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -22,7 +25,7 @@ TABS = ["results", "training", "gate", "passes", "completions", "setup"]
 
 @pytest.fixture(scope="module")
 def browse(tmp_path_factory):
-    """Opens a file; afterwards the page must have kept to itself and reported no error."""
+    """Opens a file; afterwards the page must have made no requests and reported no error."""
     with playwright.sync_playwright() as running:
 
         @contextmanager

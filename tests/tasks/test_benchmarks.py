@@ -1,4 +1,4 @@
-"""Every benchmark by its name: from local copies, from the hub, from a file of one's own."""
+"""Every benchmark by its name: from local copies, from the hub, and from a user's own file."""
 
 import json
 
@@ -9,7 +9,7 @@ from shared_data import FOLDER, needs_data
 from sfpo.errors import UsageError
 from sfpo.tasks import benchmarks
 from sfpo.tasks.benchmarks import KNOWN, SIX, benchmark_texts, load_benchmark, names_of
-from sfpo.tasks.cleaning import normalised
+from sfpo.tasks.problem_text import normalised
 
 SIZES = {
     "math500": 500, "aime24": 30, "aime25": 30, "amc": 83, "minerva": 272, "olympiadbench": 675, "amc23": 40,
@@ -82,7 +82,7 @@ def test_names():
         names_of(["maths500"])
     with pytest.raises(UsageError, match="amc more than once"):
         names_of(["amc", "amc,aime24"])
-    with pytest.raises(UsageError, match="names none"):
+    with pytest.raises(UsageError, match="names no benchmark"):
         names_of([","])
 
 

@@ -1,4 +1,4 @@
-"""Marks of reasoning-gym's tasks: its scorers', but for digits that happen to be in a wrong number."""
+"""Rewards of reasoning-gym's tasks: those of its scorers, except for wrong numbers that contain the right digits."""
 
 import pytest
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -59,7 +60,9 @@ def test_a_run_leaves_a_model_records_and_a_summary(trained):
     assert len(completions) == 3 * 16
     assert {"step", "prompt", "completion", "answer", "reward"} <= completions[0].keys()
     assert {row["reward"] for row in completions} <= {0.0, 1.0}
-    assert json.loads((folder / "run.json").read_text())["versions"]["trl"]
+    (made_by,) = json.loads((folder / "run.json").read_text())["provenance"]
+    assert made_by["versions"]["trl"]
+    assert made_by["machine"]["cores"] >= 1
 
 
 def test_the_written_configuration_repeats_the_run(trained, tmp_path, capsys):
@@ -95,9 +98,11 @@ def test_an_older_run_is_never_overwritten(trained, capsys):
     assert (folder / "metrics.jsonl").read_text() == before
 
 
-def test_an_interrupted_run_continues_as_if_it_had_not_been(trained, tmp_path, capsys):
+def test_an_interrupted_run_continues_as_if_it_had_not_been(trained, tmp_path, capsys, monkeypatch):
     import shutil
 
+    later = {"commit": "another"}
+    monkeypatch.setattr("sfpo.training.records.provenance", lambda: later)
     folder, _ = trained
     interrupted = tmp_path / "interrupted"
     shutil.copytree(folder, interrupted)
@@ -114,6 +119,8 @@ def test_an_interrupted_run_continues_as_if_it_had_not_been(trained, tmp_path, c
         if name == "metrics.jsonl":
             whole, continued = ([r for r in many if r["kind"] != "summary"] for many in (whole, continued))
         assert continued == whole
+    before, after = (json.loads((f / "run.json").read_text())["provenance"] for f in (folder, interrupted))
+    assert after == [*before, later]
 
 
 def test_evaluating_more_often_does_not_change_the_training(trained, tmp_path, capsys):
@@ -131,18 +138,23 @@ def test_evaluating_more_often_does_not_change_the_training(trained, tmp_path, c
 @pytest.mark.parametrize(
     ("method", "passes", "alpha"),
     [
-        ("sfpo", [4, 4, 4], 0.8),
-        ("grpo", [1, 1, 1], 0.0),
-        ("multi_epoch", [4, 4, 4], 1.0),
-        ("lookahead", [3, 3, 3], 0.8),
+        ("sfpo", 4, 0.8),
+        ("grpo", 1, 0.0),
+        ("multi_epoch", 4, 1.0),
+        ("lookahead", 3, 0.8),
+        ("gxpo", 3, 0.5),
     ],
 )
 def test_each_method_makes_its_passes(tmp_path, capsys, method, passes, alpha):
     code, _, err = run(capsys, "train", *SMALL, "--method", method, "--output_dir", tmp_path)
     assert code == 0, err
     metrics = [row for row in rows(tmp_path / "metrics.jsonl") if row["kind"] == "train"]
-    assert [row["sfpo/optimizer_steps_per_rollout_batch"] for row in metrics] == passes
-    assert {row["sfpo/alpha"] for row in metrics} == {alpha}
+    # Without any advantage there is no gradient to extrapolate, and GXPO's step is GRPO's.
+    plain = [method == "gxpo" and row["frac_reward_zero_std"] == 1 for row in metrics]
+    assert not all(plain)
+    steps = [row["sfpo/optimizer_steps_per_rollout_batch"] for row in metrics]
+    assert steps == [1 if is_plain else passes for is_plain in plain]
+    assert {row["sfpo/alpha"] for row, is_plain in zip(metrics, plain, strict=True) if not is_plain} == {alpha}
 
 
 def test_dry_run_says_what_it_will_cost_and_writes_nothing(tmp_path, capsys):
@@ -157,6 +169,16 @@ def test_dry_run_says_what_it_will_cost_and_writes_nothing(tmp_path, capsys):
     assert "8 per batch of rollouts, 40 in all" in out
     assert "640 in 5 batches" in out
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [(["--alpha", "auto"], "one more for every step of the line search"), (["--gate", "off"], None)],
+)
+def test_dry_run_says_what_a_kl_budget_changes(tmp_path, capsys, options, said):
+    code, out, err = run(capsys, "train", "--dry_run", "--output_dir", tmp_path / "run", *options)
+    assert code == 0, err
+    assert (said in out) if said else ("line search" not in out)
 
 
 def test_warnings_of_a_run_that_cannot_learn(tiny_model, tmp_path, capsys):
@@ -220,6 +242,10 @@ def files(tmp_path):
         "ppo.yaml": "method: ppo",
         "grpo.yaml": "method: grpo\nalpha: 0.5",
         "half.yaml": "alpha: 0.5",
+        "env.yaml": "env: 1",
+        "list.yaml": "method: [sfpo]",
+        "share.yaml": "inner_steps: 2.5",
+        "null.yaml": "task: null",
     }
     for name, text in contents.items():
         (tmp_path / name).write_text(text)
@@ -240,15 +266,27 @@ def files(tmp_path):
         (["--method", "ppo"], "unknown method 'ppo'"),
         (["--config", "{}/ppo.yaml"], "unknown method 'ppo'"),
         (["--method", "grpo", "--alpha", "0.5"], "--alpha 0.5 has no effect, since method grpo sets alpha to 0.0"),
-        (["--method", "grpo", "--alpha=0.5"], "choose another method (sfpo, lookahead)"),
+        (["--method", "grpo", "--alpha=0.5"], "choose another method (sfpo, lookahead, gxpo)"),
+        (["--method", "gxpo", "--inner_steps", "1"], "inner_steps (K) must be at least 2 for GXPO"),
+        (["--method", "gxpo", "--alpha", "auto"], "GXPO takes a number"),
         (["--method", "grpo", "--inner_steps", "5"], "method grpo has no use for inner_steps"),
+        (["--method", "sfpo", "--target_kl", "0.05"], "choose another method (multi_epoch)"),
+        (["--config", "{}/env.yaml"], "env must hold"),
+        (["--config", "{}/list.yaml"], "unknown method"),
+        (["--config", "{}/share.yaml"], "inner_steps in the configuration should be a whole number, got 2.5"),
+        (["--config", "{}/null.yaml"], "task in the configuration should be text, got null"),
+        (["--method", "grpo", "--inner-steps", "5"], "method grpo has no use for inner_steps"),
+        (["--method", "multi_epoch", "--no-slow-correction"], "--no_slow_correction has no effect"),
+        (["--num_generations", "0"], "--num_generations must be at least 1"),
+        (["--snapshot_device", "cellar"], "snapshot_device must be 'cpu'"),
+        (["--config", "{}/half.yaml", "stray"], "stray"),
         (["--method", "multi_epoch", "--gate", "exit"], "method multi_epoch sets gate to off"),
         (["--method", "multi_epoch", "--no_slow_correction"], "--no_slow_correction has no effect"),
         (
             ["--config", "{}/grpo.yaml"],
-            "alpha: 0.5 in {}/grpo.yaml has no effect, since method grpo sets alpha to 0.0",
+            "alpha: 0.5 in the configuration has no effect, since method grpo sets alpha to 0.0",
         ),
-        (["--method", "grpo", "--config", "{}/half.yaml"], "alpha: 0.5 in {}/half.yaml has no effect"),
+        (["--method", "grpo", "--config", "{}/half.yaml"], "alpha: 0.5 in the configuration has no effect"),
         (["--task", "file"], "--data_path"),
         (["--task", "file", "--data_path", "{}/missing.jsonl"], "there is no file"),
         (["--task", "file", "--data_path", "{}/notes.txt"], "notes.txt is not a"),
@@ -268,9 +306,11 @@ def files(tmp_path):
         (["--per_device_train_batch_size", "12"], "multiple of --num_generations"),
         (["--inner_steps", "0"], "inner_steps (K) must be at least 1"),
         (["--alpha", "1.5"], "alpha must be in [0, 1]"),
-        (["--alpha", "much"], "--alpha"),
+        (["--kl_budget", "0.01"], "--kl_budget 0.01 has no effect, since alpha is 0.8: add --alpha auto"),
+        (["--alpha", "0.5", "--alpha_max=4"], "--alpha_max 4 has no effect, since alpha is 0.5"),
+        (["--alpha", "much"], "alpha must be a number in [0, 1] or 'auto', got 'much'"),
         (["--num_iterations", "2"], "num_iterations"),
-        (["--no_such_flag", "1"], "--no_such_flag"),
+        (["--no_such_flag", "1"], "there is no option '--no_such_flag'"),
         (["--eval_problems", "0"], "--eval_problems"),
         (["--config", "{}/missing.yaml"], "no configuration file"),
         (["--config", "{}/not_yaml.yaml"], "is not YAML"),
@@ -301,7 +341,7 @@ def _parsed(folder, configuration, *flags):
     ("method", "made"),
     [
         ("sfpo", (0.5, "exit", True, 5)),
-        ("grpo", (0.0, "off", True, 5)),
+        ("grpo", (0.0, "off", True, 3)),  # it has no use for the 5
         ("multi_epoch", (1.0, "off", True, 5)),
         ("lookahead", (0.5, "exit", False, 5)),
     ],
@@ -315,6 +355,43 @@ def test_every_method_takes_back_the_configuration_that_it_wrote(tmp_path, metho
     assert _parsed(tmp_path, wrote, "--method", "grpo")[:2] == (0.0, "off")
     alpha, gate = (0.5, "exit") if METHODS[method].has("alpha") else (0.8, "off")  # the embedded model's gate is off
     assert _parsed(tmp_path, wrote, "--method", "sfpo") == (alpha, gate, True, 5)
+
+
+def test_a_kl_that_stops_multi_epoch_grpo_stays_with_it(tmp_path):
+    wrote = parse(["--method", "multi_epoch", "--target_kl", "0.05"])
+    assert (wrote.training.alpha, wrote.training.target_kl) == (1.0, 0.05)
+    assert _parsed(tmp_path, wrote.effective())[0] == 1.0
+    assert _parsed(tmp_path, wrote.effective(), "--method", "grpo")[0] == 0.0
+    assert _parsed(tmp_path, wrote.effective(), "--method", "sfpo")[0] == 0.8
+
+
+def test_a_configuration_may_be_joined_to_its_flag_and_set_the_environment(tmp_path, monkeypatch):
+    monkeypatch.delenv("SFPO_TEST", raising=False)
+    (tmp_path / "a.yaml").write_text("env:\n  SFPO_TEST: 1\ninner_steps: 5\n")
+    assert parse([f"--config={tmp_path / 'a.yaml'}"]).training.inner_steps == 5
+    assert os.environ.pop("SFPO_TEST") == "1"
+
+
+def test_gxpo_has_defaults_of_its_own_and_its_configuration_makes_no_other_method_gxpo(tmp_path):
+    def own(*arguments):
+        training = parse(["--output_dir", str(tmp_path / "run"), *arguments]).training
+        return training.gxpo_moments, training.inner_steps, training.alpha, training.passes
+
+    assert own("--method", "gxpo") == ("restored", 5, 0.5, 3)
+    assert own("--method", "gxpo", "--gxpo_moments", "running", "--inner_steps", "10") == ("running", 10, 0.5, 3)
+    (tmp_path / "gxpo.yaml").write_text("method: gxpo\ngxpo_moments: running\nalpha: 0.3\n")
+    of_file = ("--config", str(tmp_path / "gxpo.yaml"))
+    assert own(*of_file) == ("running", 5, 0.3, 3)
+    assert own(*of_file, "--method", "sfpo") == (None, 3, 0.3, 4)
+    assert own(*of_file, "--method", "grpo")[0] is None
+
+
+def test_a_null_in_a_configuration_keeps_what_makes_the_method(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("method: gxpo\ngxpo_moments: null\ntask_params: min_terms=2")
+    parsed = parse(["--config", str(path), "--output_dir", str(tmp_path / "run")])
+    assert parsed.training.gxpo_moments == "restored"
+    assert parsed.command.task_params == ["min_terms=2"]  # one value for a list
 
 
 def test_what_a_method_sets_anyhow_may_be_said(tmp_path):

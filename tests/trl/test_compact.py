@@ -13,6 +13,7 @@ from sfpo.model.prefill import _FORWARD_COST
 from sfpo.trl import SFPOConfig, SFPORLOOConfig, SFPORLOOTrainer, SFPOTrainer
 from sfpo.trl.compact import Rows, _rectangles
 from sfpo.trl.micro_batch import regroup, rows_without_gradient
+from sfpo.trl.rollouts import distinct_share
 
 ROWS, PROMPT, COMPLETION = 12, 5, 7
 
@@ -143,16 +144,16 @@ def test_equal_completions_of_a_prompt_are_scored_once(tiny_model, tmp_path, set
 
 
 def test_how_many_completions_are_different(tiny_model, tmp_path):
-    trainer = make_trainer(tiny_model, tmp_path, True)
+    reduce = make_trainer(tiny_model, tmp_path, True)._step_log.reduce
     inputs = micro_batch()
-    assert trainer._distinct_share(inputs) == 1.0
+    assert distinct_share(inputs, reduce) == 1.0
     for name in ("completion_ids", "completion_mask"):
         inputs[name][9:11] = inputs[name][8]
         inputs[name][7] = inputs[name][6]  # without an advantage
     # The first group has 7, 1, 3 and 7 tokens, the third 6, 6, 6 and 3.
-    assert trainer._distinct_share(inputs) == pytest.approx((18 + 9) / (18 + 21))
+    assert distinct_share(inputs, reduce) == pytest.approx((18 + 9) / (18 + 21))
     inputs["advantages"].zero_()
-    assert trainer._distinct_share(inputs) == 1.0
+    assert distinct_share(inputs, reduce) == 1.0
 
 
 def test_rloo_too(tiny_model, tmp_path):

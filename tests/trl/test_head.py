@@ -28,7 +28,7 @@ SIZES = {
     "pad_token_id": 0,
 }
 TOKENS = 24
-"""Of the micro-batch below, with its padding."""
+"""Positions of the micro-batch below, including its padding."""
 
 
 def plain():

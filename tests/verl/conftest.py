@@ -1,6 +1,7 @@
 """verl has an environment of its own (`make test-verl`); elsewhere nothing in this folder is collected."""
 
 import os
+import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -17,3 +18,5 @@ else:
     os.environ["PYTHONPATH"] = os.pathsep.join(
         filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")])
     )
+    # pytest puts the folder of all tests on the path, where verl, which looks for TRL, would take tests/trl for it.
+    sys.path[:] = [path for path in sys.path if Path(path) != Path(__file__).parents[1]]

@@ -22,7 +22,7 @@ def _nothing(*arguments, **keywords):
 
 
 class _DeviceModule(ModuleType):
-    """What verl asks of `torch.cuda`."""
+    """The functions of `torch.cuda` that verl calls."""
 
     current_device = staticmethod(lambda: torch.device("cpu"))
     get_rng_state = staticmethod(lambda *device: torch.get_rng_state())

@@ -67,7 +67,7 @@ class Replica(RolloutReplica):
 
 
 class Adapter(BaseRollout):
-    """Hands a worker's weights to the replica beside it."""
+    """Passes a worker's weights to the replica of the same rank."""
 
     async def resume(self, tags):
         pass

@@ -40,7 +40,24 @@ def test_settings_are_read_and_converted():
             "+trainer.v1.sfpo.snapshot_device=none",
         )
     )
-    assert settings == SlowFastSettings(2, 1.0, "reversible", "upper", 5, 2.0, None)
+    assert settings == SlowFastSettings(
+        inner_steps=2,
+        alpha=1.0,
+        gate="reversible",
+        gate_sides="upper",
+        entropy_window=5,
+        entropy_threshold=2.0,
+        snapshot_device=None,
+    )
+
+
+@pytest.mark.parametrize(("given", "alpha"), [("0.8", 0.8), ("1", 1.0), ("0", 0.0), ("auto", "auto")])
+def test_alpha_is_a_number_or_auto(given, alpha):
+    settings = read_settings(
+        composed(f"+trainer.v1.sfpo.alpha={given}", "+trainer.v1.sfpo.kl_budget=0.1", "+trainer.v1.sfpo.alpha_max=4")
+    )
+    assert settings == SlowFastSettings(alpha=alpha, kl_budget=0.1, alpha_max=4.0)
+    assert type(settings.alpha) is type(alpha)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +67,10 @@ def test_settings_are_read_and_converted():
         ("inner_steps=0", r"inner_steps \(K\) must be at least 1, got 0"),
         ("inner_steps=2.5", r"trainer\.v1\.sfpo\.inner_steps: .*2\.5"),
         ("alpha=1.5", r"alpha must be in \[0, 1\], got 1\.5"),
-        ("alpha=high", r"trainer\.v1\.sfpo\.alpha: .*high"),
+        ("alpha=high", r"alpha must be a number in \[0, 1\] or 'auto', got 'high'"),
+        ("alpha=null", r"alpha must be a number in \[0, 1\] or 'auto', got None"),
+        ("kl_budget=0", r"kl_budget must be above 0, got 0"),
+        ("alpha_max=0.5", r"alpha_max must be at least 1, got 0\.5"),
         ("gate=open", r"gate must be 'exit', 'reversible' or 'off', got 'open'"),
         ("gate_sides=lower", r"sides must be one of"),
         ("entropy_window=1", r"at least 2 values, got 1"),
@@ -110,3 +130,19 @@ def test_what_is_right_under_sfpo_is_accepted(overrides):
 def test_without_a_gate_no_entropy_is_needed():
     config = composed(FSDP2, "algorithm.rollout_correction.bypass_mode=True")
     refuse_what_is_wrong(config, SlowFastSettings(gate="off"))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("algorithm.rollout_correction.bypass_mode=True", r"alpha=auto measures the KL .*bypass_mode=True.*a number"),
+        ("distillation.enabled=True", r"alpha=auto .*distillation\.enabled=True.*a number"),
+    ],
+)
+def test_what_hides_the_kl_is_refused_where_alpha_is_chosen_by_it(override, message):
+    config = composed(FSDP2, override)
+    with pytest.raises(UsageError, match=message) as refusal:
+        refuse_what_is_wrong(config, SlowFastSettings(alpha="auto", gate="off"))
+    assert "\n" not in str(refusal.value)
+    refuse_what_is_wrong(config, SlowFastSettings(gate="off"))
+    refuse_what_is_wrong(composed(FSDP2), SlowFastSettings(alpha="auto"))

@@ -159,6 +159,31 @@ def test_two_workers(folder):
     }
 
 
+def test_alpha_is_chosen_until_the_gate_closes(folder):
+    steps = finish(
+        folder,
+        "auto",
+        2,
+        "+trainer.v1.sfpo.alpha=auto",
+        "+trainer.v1.sfpo.alpha_max=4",
+        "+trainer.v1.sfpo.gate_sides=two",
+        "trainer.v1.sfpo.entropy_threshold=1e-9",
+        f"trainer.default_local_dir={folder}/auto",
+    )
+    for index in range(1, WINDOW):
+        step = steps[index]
+        assert 0 < step["sfpo/alpha"] <= 4
+        assert 0 < step["sfpo/active_share"] <= 1
+        assert step["sfpo/kl_budget"] == pytest.approx(0.03 * step["sfpo/active_share"])
+        at_the_edge = (step["sfpo/kl_budget"] / step["sfpo/kl_predicted"]) ** 0.5
+        assert step["sfpo/alpha"] == pytest.approx(min(4, at_the_edge))
+        assert step["sfpo/optimizer_steps_per_rollout_batch"] == 2 * step["sfpo/passes"]
+        assert step["actor/lr"] == 1e-3
+    closed = steps[WINDOW]
+    assert (closed["sfpo/gate_closed"], closed["sfpo/alpha"], closed["sfpo/passes"]) == (1, 0, 1)
+    assert "sfpo/kl_predicted" not in closed
+
+
 def test_killed_and_resumed(folder):
     checkpoints = folder / "1-workers"
     latest = checkpoints / "latest_checkpointed_iteration.txt"

@@ -13,7 +13,7 @@ SAME_AS_BY_HAND = ["fp32", "bf16", "bf16_packed", "dr_grpo", "lora", "hybrid_sha
 
 @pytest.fixture(scope="module", params=[1, 2], ids=["1-rank", "2-ranks"])
 def ranks(request, tiny_model, tmp_path_factory):
-    """What each rank found."""
+    """The results of each rank."""
     folder = tmp_path_factory.mktemp("worker")
     torch.multiprocessing.spawn(run_all, args=(request.param, tiny_model, str(folder)), nprocs=request.param)
     return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(request.param)]

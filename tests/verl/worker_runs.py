@@ -114,8 +114,13 @@ def one_call(worker, batch, **instructions):
     return tu.get(worker.train_mini_batch(data), "metrics")
 
 
-def sfpo_step(worker, batch, alpha=ALPHA):
-    settings = {"inner_steps": INNER_STEPS, "alpha": alpha, "snapshot_device": "cpu"}
+def sfpo_step(worker, batch, alpha=ALPHA, every_row_has_gradient=False):
+    settings = {
+        "inner_steps": INNER_STEPS,
+        "alpha": alpha,
+        "snapshot_device": "cpu",
+        "every_row_has_gradient": every_row_has_gradient,
+    }
     return one_call(worker, batch, sfpo=settings)
 
 
@@ -123,12 +128,12 @@ def as_the_core_writes_it(start, end):
     return torch.lerp(end, start, 1 - ALPHA)
 
 
-def step_by_hand(worker, batch, reposition=as_the_core_writes_it):
+def step_by_hand(worker, batch, reposition=as_the_core_writes_it, fast_passes=INNER_STEPS, slow_pass=True):
     """The same step from verl's own passes, with the reposition on whole weights; those weights, and the drift."""
     engine = worker.engine
     start = whole_weights(worker)
     engine.lr_scheduler_step = lambda: None
-    for _ in range(INNER_STEPS):
+    for _ in range(fast_passes):
         one_call(worker, batch)
     del engine.lr_scheduler_step
     end = whole_weights(worker)
@@ -136,7 +141,10 @@ def step_by_hand(worker, batch, reposition=as_the_core_writes_it):
     with torch.no_grad():
         for name, weight in engine.module.named_parameters():
             weight.copy_(distribute_tensor(mixed[name], weight.device_mesh, weight.placements))
-    one_call(worker, batch)
+    if slow_pass:
+        one_call(worker, batch)
+    else:
+        engine.lr_scheduler_step()
     trained = [name for name, weight in engine.module.named_parameters() if weight.requires_grad]
     moved, size = (
         torch.stack([weight.norm() for weight in weights]).norm()

@@ -16,6 +16,7 @@ from sfpo.comparison.options import CompareOptions, parse_comparison
 from sfpo.comparison.schedule import Job
 from sfpo.errors import UsageError
 from sfpo.records.comparison import collect, is_finished, run_folder
+from sfpo.records.provenance import PROVENANCE, entries_of, extended, provenance
 from sfpo.records.run import METRICS, read_rows
 from sfpo.records.summary import SPECIFICATION, TABLES, as_markdown, write_summary
 from sfpo.report.page import write_report
@@ -48,6 +49,8 @@ def main(arguments: Sequence[str]) -> int:
             console.print(f"sfpo train {shlex.join(job.arguments)}", highlight=False, markup=False, soft_wrap=True)
         return 0
     options.folder.mkdir(parents=True, exist_ok=True)
+    if jobs:
+        specification[PROVENANCE] = extended(specification[PROVENANCE], provenance())
     _save(options, specification)
     exit_code = _run(console, options, specification, jobs, at_a_time)
     collect(options.folder, [run for run in runs if is_finished(run_folder(options.folder, *run))])
@@ -71,6 +74,7 @@ def _specification(options: CompareOptions, arguments: Sequence[str]) -> Specifi
         "train": options.train,
         "variants": [asdict(variant) for variant in options.variants],
         "failed": {},
+        PROVENANCE: [],
     }
     if not path.exists():
         if options.folder.is_dir() and any(options.folder.iterdir()):
@@ -84,6 +88,7 @@ def _specification(options: CompareOptions, arguments: Sequence[str]) -> Specifi
         )
     known = {variant["name"] for variant in specification["variants"]}
     specification["variants"] += [variant for variant in before["variants"] if variant["name"] not in known]
+    specification[PROVENANCE] = entries_of(before)
     specification["seeds"] = sorted({*before["seeds"], *options.seeds})
     specification["methods"] = sorted({*before["methods"], *specification["methods"]})
     return specification

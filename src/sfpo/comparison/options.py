@@ -70,7 +70,7 @@ def parse_comparison(arguments: Sequence[str]) -> CompareOptions:
     parser.add_argument("--output_dir", required=True, help="folder of the comparison")
     parser.add_argument("--jobs", type=int, help="runs at a time; as many as fit the machine if not given")
     parser.add_argument("--dry_run", action="store_true", help="check everything, list the runs, and stop")
-    own, train = parser.parse_known_args(list(arguments))
+    own, train = parser.parse_known_args([word for _, words in flags(arguments) for word in words])
     for name, _ in flags(train):
         if name in _SET_BY_COMPARE:
             raise UsageError(f"--{name} is set by sfpo compare for every run: leave it out")
@@ -78,7 +78,7 @@ def parse_comparison(arguments: Sequence[str]) -> CompareOptions:
     seeds = _seeds(own.seeds)
     sweep = dict(_sweep(text) for text in own.sweep)
     check_at_least(1, own, "jobs")
-    variants = make_variants(methods, sweep)
+    variants = make_variants(methods, sweep, train)
     examples = [parse(variant.arguments_with(train)) for variant in variants]
     train += _evaluations(examples[0])
     return CompareOptions(

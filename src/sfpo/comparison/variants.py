@@ -1,10 +1,13 @@
 """What a comparison runs: every method, with settings of its own, at every combination of the swept settings."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
 from sfpo.methods import GRPO, METHODS
 from sfpo.options import config_of, flags
+from sfpo.records.settings import chosen_settings, settings_of_run
+from sfpo.settings import AUTO, ONLY_WITH_AUTO
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,8 @@ class Variant:
     def arguments_with(self, common: list[str]) -> list[str]:
         """What `sfpo train` is given for it, of the options for all runs those that its method has a use for."""
         method = METHODS[self.method]
-        kept = [word for name, words in flags(common) if method.has(name) for word in words]
+        useless = _useless(self.method, self.settings, common)
+        kept = [word for name, words in flags(common) if method.has(name) and name not in useless for word in words]
         config = config_of(common)
         # A file for all runs may set what defines this method: a flag wins over it.
         of_file = config.keys() if config.get("method", self.method) == self.method else ()
@@ -32,26 +36,37 @@ class Variant:
         ]
 
 
-def make_variants(methods: list[tuple[str, dict[str, str]]], sweep: dict[str, list[str]]) -> list[Variant]:
+def make_variants(
+    methods: list[tuple[str, dict[str, str]]], sweep: dict[str, list[str]], common: Sequence[str] = ()
+) -> list[Variant]:
     """Every method, each with settings of its own, at every combination of swept values that makes a difference to it.
 
-    GRPO comes first. A variant's baseline is the (first) GRPO with the same swept settings, as far as they concern GRPO.
+    `common` are the options for all runs. GRPO comes first. A variant's baseline is the (first) GRPO with the same swept
+    settings, as far as they concern GRPO.
     """
     variants: dict[str, Variant] = {}
     grpo = next((own for method, own in methods if method == GRPO), {})
     for method, own in sorted(methods, key=lambda entry: entry[0] != GRPO):
         for values in product(*sweep.values()):
             swept = dict(zip(sweep, values, strict=True))
-            settings = swept | own
-            name = _name(method, settings)
-            variants[name] = Variant(name, method, _active(method, settings), _name(GRPO, swept | grpo))
+            # What was set for one method by name is kept even where it has no effect: the run refuses it.
+            active = _active(method, swept | own, common) | {n: v for n, v in own.items() if METHODS[method].has(n)}
+            name = _name(method, active)
+            variants[name] = Variant(name, method, active, _name(GRPO, _active(GRPO, swept | grpo, common)))
     return list(variants.values())
 
 
-def _active(method: str, settings: dict[str, str]) -> dict[str, str]:
-    return {name: value for name, value in settings.items() if METHODS[method].has(name)}
+def _active(method: str, settings: dict[str, str], common: Sequence[str]) -> dict[str, str]:
+    useless = _useless(method, settings, common)
+    return {name: value for name, value in settings.items() if METHODS[method].has(name) and name not in useless}
 
 
-def _name(method: str, settings: dict[str, str]) -> str:
+def _useless(method: str, settings: Mapping[str, str], common: Sequence[str]) -> frozenset[str]:
+    """Settings that a method has a use for, but not with the α of these runs."""
+    alpha = settings_of_run(chosen_settings(method, settings, common, config_of(common)))["alpha"]
+    return frozenset() if alpha == AUTO else ONLY_WITH_AUTO
+
+
+def _name(method: str, active: dict[str, str]) -> str:
     """Also the name of its folder: `sfpo,inner_steps=5`."""
-    return ",".join([method, *(f"{name}={value}" for name, value in _active(method, settings).items())])
+    return ",".join([method, *(f"{name}={value}" for name, value in active.items())])

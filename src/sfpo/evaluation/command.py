@@ -2,12 +2,10 @@
 
 import hashlib
 import json
-import platform
 import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -160,9 +158,7 @@ class _Keep:
 
 def _finish(console: Console, options: EvalOptions, benchmarks: list[Benchmark], records: EvaluationRecords) -> None:
     results = [summarise(benchmark.name, records.of(benchmark.name)) for benchmark in benchmarks]
-    versions = {"python": platform.python_version()}
-    versions |= {name: version(name) for name in ("sfpo", "torch", "transformers", "datasets", "math-verify")}
-    records.write_results(results, mean_pass_at_1=_mean(results), versions=versions)
+    records.write_results(results, mean_pass_at_1=_mean(results))
     console.print(_table(options, results))
     if without_room := sum(row["tokens"] == 0 for row in records.rows):
         console.print(

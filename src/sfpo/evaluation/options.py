@@ -81,7 +81,7 @@ def parse(arguments: Sequence[str]) -> EvalOptions:
     options: EvalOptions
     try:
         (options,) = parser.parse_args_into_dataclasses(list(arguments), look_for_args_file=False)
-    except ValueError as error:  # its way to say that a flag is unknown
+    except ValueError as error:  # the parser's way to say that a flag is unknown
         unknown = str(error).rpartition(": ")[2]
         raise UsageError(f"unrecognized arguments: {unknown} (see sfpo eval --help)") from error
     _check(options)

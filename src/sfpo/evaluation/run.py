@@ -100,7 +100,7 @@ def answer(
 
 
 def summarise(benchmark: str, rows: Sequence[Answered]) -> Result:
-    """The score of a benchmark's completions, all problems having as many."""
+    """The score of a benchmark's completions, of which each problem has the same number."""
     verdicts: dict[str, list[bool]] = {}
     for row in rows:
         verdicts.setdefault(row["id"], []).append(row["correct"])
@@ -121,7 +121,7 @@ def summarise(benchmark: str, rows: Sequence[Answered]) -> Result:
 
 
 def _complete(engine: Engine, prompts: list[list[int]], seeds: list[int]) -> list[Completion]:
-    """As the engine does; a prompt that leaves the model no room is answered by nothing, cut off."""
+    """The engine's completions; a prompt that leaves the model no room gets an empty one that is cut off."""
     fitting = [
         index for index, prompt in enumerate(prompts) if engine.positions is None or len(prompt) < engine.positions
     ]

@@ -33,7 +33,7 @@ def encode(
             return_dict=True,
             **(chat_template_kwargs or {}),
         )["input_ids"]
-    # A prompt of which the vocabulary has no token still needs one to start from.
+    # A prompt without any token of the vocabulary still needs one to start from.
     start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
     return [one or [start] for one in ids]
 

@@ -8,17 +8,19 @@ from pathlib import Path
 from typing import Any
 
 SMALL = 5_000_000
-"""Weights under which many threads wait for one another, and fused attention or oneDNN costs more than it saves."""
+"""Number of weights below which threads mostly wait for one another, and fused attention or oneDNN cost more than they
+save."""
 
 SPINS = "10000"
-"""Times that GNU's OpenMP looks whether a thread has anything to do before it sleeps: a tenth of a millisecond."""
+"""How often an idle thread of GNU's OpenMP checks for work before it sleeps: this takes a tenth of a millisecond."""
 
 
 def before_torch() -> None:
-    """What must be in the environment before torch is imported.
+    """Set the environment variables that torch reads when it is imported.
 
-    Threads that wait for one another spin for long by default, and on a machine with other work a step can take ten times
-    as long for it. To sleep at once costs a tenth of a step on a quiet one, so they spin for as long as waking takes.
+    By default threads that wait for one another spin for a long time, and on a machine with other work this can make a step
+    ten times as long. Threads that sleep at once cost a tenth of a step on a quiet machine. So they spin for as long as
+    waking up takes.
     """
     if "torch" not in sys.modules and "OMP_WAIT_POLICY" not in os.environ:
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
@@ -26,12 +28,12 @@ def before_torch() -> None:
 
 
 def prepare_cpu(model: Any, attn_implementation: str | None = None, *, trains_in_bf16: bool = False) -> str:
-    """Set this process and a transformers model up to run on the CPU, and say what was chosen.
+    """Set up this process and a transformers model to run on the CPU, and return a line that names the choices.
 
     Args:
-        attn_implementation: what the user asked for, which is kept.
-        trains_in_bf16: take the attention of `cpu_attention.py` for the fused one. What of transformers knows its attentions
-            by name, such as continuous batching, refuses it.
+        attn_implementation: the user's choice, which is kept.
+        trains_in_bf16: replace fused attention with that of `cpu_attention.py`. Parts of transformers that look attention up
+            by name, such as continuous batching, reject it.
     """
     import torch
 
@@ -46,36 +48,36 @@ def prepare_cpu(model: Any, attn_implementation: str | None = None, *, trains_in
         from sfpo.model import cpu_attention
 
         model.set_attn_implementation(cpu_attention.register())
-        chosen.append("attention by plain products")
+        chosen.append("attention as plain matrix products")
     chosen.append("1 thread" if torch.get_num_threads() == 1 else f"{torch.get_num_threads()} threads")
     if _is_amd() and not small:
-        # Routes fp32 products through oneDNN: MKL, the default, keeps its best code for Intel's processors. As accurate,
-        # since oneDNN rounds to bf16 only where there are units for it (AMX, or an ARM's), which is not on AMD's. A small
-        # model's products are over before oneDNN has looked up how to make them.
+        # This routes fp32 products through oneDNN, because the default, MKL, reserves its best code for Intel's processors.
+        # The results are as accurate: oneDNN rounds to bf16 only on processors with units for it, such as AMX or those of
+        # ARM, and AMD's have none. Small models stay with MKL, since oneDNN's set-up takes longer than their products.
         torch.set_float32_matmul_precision("medium")
-        chosen.append("oneDNN products")
+        chosen.append("matrix products by oneDNN")
     if _keep_freed_memory():
-        chosen.append("freed memory kept")
+        chosen.append("freed memory stays with the process")
     return ", ".join(chosen)
 
 
 def bf16_is_faster(cpu: str | None = None) -> bool:
     """Whether the CPU multiplies bf16 matrices faster than fp32 ones.
 
-    It does with AMX, and on AMD's processors with AVX512-BF16. An Intel Xeon that has AVX512-BF16 but no AMX (or whose virtual
-    machine hides it) is slower in bf16.
+    CPUs with AMX do, and so do AMD's processors with AVX512-BF16. An Intel Xeon with AVX512-BF16 is slower in bf16 if it has
+    no AMX, or if a virtual machine hides AMX.
 
     Args:
-        cpu: the machine's description in the form of Linux's `/proc/cpuinfo`; this machine's if left out.
+        cpu: the machine's description in the form of Linux's `/proc/cpuinfo`; by default that of this machine.
     """
     words = set((_this_cpu() if cpu is None else cpu).split())
     return "amx_bf16" in words or {"AuthenticAMD", "avx512_bf16"} <= words
 
 
 def _threads_of_small() -> int:
-    """How many threads a small model's operations, of some ten microseconds each, are worth handing to."""
-    # A second one pays where it still spins when its turn comes (see `before_torch`): only GNU's OpenMP, which torch has on
-    # Linux, spins for so short a time; the others are told to sleep at once, and waking takes longer than the work.
+    """The number of threads for a small model, whose operations take some ten microseconds each."""
+    # A second thread pays off if it still spins when its turn comes (see `before_torch`). Only GNU's OpenMP, which torch uses
+    # on Linux, can spin for so short a time; the others sleep at once, and waking them takes longer than the work.
     return 2 if sys.platform == "linux" else 1
 
 
@@ -89,7 +91,7 @@ def _this_cpu() -> str:
 
 
 def _keep_freed_memory() -> bool:
-    """Have glibc keep large freed buffers, where it would hand their pages back to be faulted in again each step."""
+    """Have glibc keep large freed buffers: if it returned their pages, each step would have to fault them in again."""
     if platform.libc_ver()[0] != "glibc":
         return False
     # From malloc.h: M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX.

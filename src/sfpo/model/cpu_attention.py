@@ -1,8 +1,8 @@
-"""Attention for training in bf16 on a CPU: plain matrix products, some completions at a time.
+"""Attention for training in bf16 on a CPU: plain matrix products for a few completions at a time.
 
-Torch's fused attention goes through queries and keys in small blocks, which a CPU multiplies at a fraction of its speed in
-bf16, most of all in its backward. Here the attention weights of some completions are made whole, and again for the gradient,
-so that no more is held between forward and backward than with the fused kernels.
+Torch's fused attention multiplies queries and keys in small blocks. In bf16 a CPU does so at a fraction of its speed, most
+of all in the backward. This module computes all attention weights of a few completions at once. It computes them again for
+the gradient, and so holds no more memory between forward and backward than the fused kernels do.
 
 Shapes: R rows, H query heads, G key-value heads, Q queries, K keys, D and V sizes of a key and a value.
 """
@@ -18,9 +18,9 @@ from transformers.masking_utils import sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 NAME = "sfpo_cpu"
-"""What transformers knows this attention by."""
+"""The name under which transformers knows this attention."""
 _CHUNK = 2**21
-"""Attention weights that are made at a time (4 MiB); those of one row at least. Less is too little work for two threads."""
+"""Attention weights to compute at a time (4 MiB), but at least one row's. Fewer are too little work for two threads."""
 _KEYS_MULTIPLE = 32
 """Keys are padded to a multiple of this: products with an odd number of keys take a third longer."""
 
@@ -44,14 +44,14 @@ def attend(
     is_causal: bool | None = None,
     **more: Any,
 ) -> tuple[Tensor, Tensor | None]:
-    """Attention by transformers' interface; where no gradient is wanted or it does not fit, its `sdpa`.
+    """Attention with transformers' interface; calls its `sdpa` where no gradient is needed or the arguments do not fit.
 
     Args:
         query: (R, H, Q, D).
         key: (R, G, K, D).
         value: (R, G, K, V).
-        attention_mask: (R or 1, 1, Q, K), True where a query may look; None for causal attention. A query of padding that
-            may look nowhere gets 0, as in the fused kernels.
+        attention_mask: (R or 1, 1, Q, K), True where a query may attend; None for causal attention. The output is 0 for a
+            padding query that may attend to no key, as in the fused kernels.
     """
     causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
     needs_gradient = torch.is_grad_enabled() and any(states.requires_grad for states in (query, key, value))
@@ -78,7 +78,7 @@ def attend(
 
 
 class _Attention(torch.autograd.Function):
-    """From queries, keys and values to (R, Q, H, V)."""
+    """Attention from queries, keys and values to (R, Q, H, V)."""
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float) -> Tensor:
@@ -112,16 +112,16 @@ class _Attention(torch.autograd.Function):
 def _pieces(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor
 ) -> Iterator[tuple[slice, tuple[Tensor, Tensor, Tensor], Tensor]]:
-    """Some rows at a time, their states as batches of matrices, and what is added to their products of queries and keys.
+    """Yield a few rows at a time, their states as batches of matrices, and the bias to add to queries times keys.
 
-    Queries of one key-value head lie side by side, so that one product serves them all.
+    Queries that share a key-value head lie side by side, so that one product serves them all.
     """
     rows, heads, queries, size = query.shape
     groups = key.shape[1]
     if missing := -key.shape[2] % _KEYS_MULTIPLE:
         key, value, mask = pad(key, (0, 0, 0, missing)), pad(value, (0, 0, 0, missing)), pad(mask, (0, missing))
     keys = key.shape[2]
-    # Half the least number: added to a product it must not overflow.
+    # Half the lowest number, because adding it to a product must not overflow.
     unseen = torch.zeros_like(mask, dtype=query.dtype).masked_fill_(~mask, torch.finfo(query.dtype).min / 2)
     unseen = unseen[:, :, None].expand(rows, groups, heads // groups, queries, keys)
     step = max(1, _CHUNK // (heads * queries * keys))

@@ -15,10 +15,10 @@ ADAPTER = "adapter_config.json"
 
 
 def resolve(name: str) -> tuple[str, dict[str, Any]]:
-    """Where transformers finds a model: the path or hub id, and further arguments of `from_pretrained`.
+    """The path or hub id by which transformers finds a model, and further arguments of `from_pretrained`.
 
     Raises:
-        UsageError: a path that does not exist, or a model that is not a causal language model.
+        UsageError: the path does not exist, or the model is not a causal language model.
     """
     source, keywords = (str(MODEL_PATH), {}) if name == EMBEDDED else _source(name)
     try:
@@ -34,7 +34,7 @@ def resolve(name: str) -> tuple[str, dict[str, Any]]:
 
 
 def load_tokenizer(name: str, trust_remote_code: bool = False) -> Any:
-    """The model's tokenizer, padding on the left as generation needs."""
+    """The model's tokenizer, which pads on the left as generation requires."""
     source, keywords = resolve(name)
     try:
         return AutoTokenizer.from_pretrained(
@@ -45,19 +45,19 @@ def load_tokenizer(name: str, trust_remote_code: bool = False) -> Any:
 
 
 def load_model(name: str, **from_pretrained: Any) -> Any:
-    """The model, in fp32 unless `dtype` says otherwise: bf16 weights lose small updates, autocast does not."""
+    """The model, by default in fp32: bf16 weights lose small updates, autocast does not."""
     source, keywords = resolve(name)
     options = {name: value for name, value in from_pretrained.items() if value is not None}
     options["dtype"] = options.get("dtype", torch.float32)
     try:
         if base := _base_of_adapter(source):
-            # Merged, so that what is evaluated or trained further is a plain model again.
+            # Merge the adapter, so that evaluation and further training get a plain model again.
             return PeftModel.from_pretrained(load_model(base, **from_pretrained), source).merge_and_unload()
         model = AutoModelForCausalLM.from_pretrained(source, **keywords, **options)
     except (OSError, ValueError, ImportError) as error:
         raise UsageError(f"cannot load the model '{name}': {_first_line(error)}") from error
     if "gguf_file" in keywords:
-        # The weights are plain tensors now, to be trained and saved as such.
+        # The weights are plain tensors now, and are to be trained and saved as such.
         model.hf_quantizer = None
         model.is_quantized = False
         if hasattr(model.config, "quantization_config"):
@@ -79,7 +79,7 @@ def _source(name: str) -> tuple[str, dict[str, Any]]:
 
 
 def _base_of_adapter(source: str) -> str | None:
-    """The model that a folder of LoRA weights belongs to, or None where it is no such folder."""
+    """The base model of a folder of LoRA weights, or None if the folder holds none."""
     file = Path(source) / ADAPTER
     return str(json.loads(file.read_text())["base_model_name_or_path"]) if file.is_file() else None
 

@@ -1,4 +1,4 @@
-"""Keys and values of prompts, with what all prompts begin with, such as a system message, encoded once.
+"""Keys and values of prompts. The tokens that all prompts begin with, such as a system message, are encoded once.
 
 Shapes: U distinct prompts, P tokens of the longest (padded left), V vocabulary.
 """
@@ -13,20 +13,20 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 _FORWARD_COST = {"cpu": 160}
-"""Tokens that another forward must save to be worth it, by device; on others it is launches that cost, and more."""
+"""Tokens that an additional forward must save to pay off, by device; on other devices its launches cost more."""
 _FORWARD_COST_ELSEWHERE = 1024
 _LEAST_BEGINNING = 8
-"""Tokens below which a common beginning is not worth a forward of its own, which reads all weights."""
+"""Tokens below which a common beginning does not justify a separate forward, which reads all weights."""
 
 
 @dataclass(frozen=True)
 class Prefill:
-    """Prompts as a model has them encoded.
+    """Prompts, encoded by a model.
 
     Attributes:
         logits: (U, V) of the token after each prompt.
         layers: keys and values of each layer, both (U, heads, P, size).
-        mask: (U, P), 1 where these are of a token; padding may lie anywhere but at the end.
+        mask: (U, P), 1 at tokens and 0 at padding, which may lie anywhere but at the end.
     """
 
     logits: Tensor
@@ -51,8 +51,8 @@ def encode_prompts(model: Any, ids: Tensor, mask: Tensor) -> Prefill:
         )
         rest = mask * (mask.cumsum(1) > common)
         ids, mask = ids[:, common:], torch.cat([mask.new_ones(len(ids), common), rest[:, common:]], dim=1)
-    # One logit is the least that the model's own forward computes. By an index rather than a count: the count's slice is not
-    # contiguous, and on a CPU a frozen head would then be copied for every prompt.
+    # The model's own forward computes at least one logit. An index selects it rather than a count, because the count's slice
+    # is not contiguous, and a CPU would then copy a frozen head for every prompt.
     last = torch.tensor([-1], device=ids.device)
     output = model(
         input_ids=ids,
@@ -67,27 +67,27 @@ def encode_prompts(model: Any, ids: Tensor, mask: Tensor) -> Prefill:
 
 
 def keeps_every_key(config: Any) -> bool:
-    """Whether all layers cache plain keys and values, so that tokens may attend to others encoded apart.
+    """Whether all layers cache plain keys and values, so that tokens can attend to others that were encoded separately.
 
-    Sliding-window and recurrent layers keep something else.
+    Sliding-window and recurrent layers keep other states.
     """
     return all(type(layer) is DynamicLayer for layer in DynamicCache(config=config).layers)
 
 
 def positions(mask: Tensor) -> Tensor:
-    """Position of each token among the tokens of its row, (rows, tokens); padding does not count."""
+    """Position of each token in its row, not counting padding; (rows, tokens)."""
     return (mask.cumsum(1) - 1).clamp(min=0)
 
 
 def forward_cost(device: torch.device) -> int:
-    """How many tokens another forward costs beside its own, about."""
+    """The fixed cost of one more forward, about, as a number of tokens."""
     return _FORWARD_COST.get(device.type, _FORWARD_COST_ELSEWHERE)
 
 
 def _common_beginning(ids: Tensor, mask: Tensor) -> int:
-    """How many first tokens to encode once for all prompts, each of which keeps one token at least; 0 if few."""
+    """How many first tokens to encode once for all prompts; every prompt keeps at least one. 0 if it would not pay off."""
     prompts = [row[seen].tolist() for row, seen in zip(ids.cpu(), mask.bool().cpu(), strict=True)]
-    # What the first and the last in order have in common, all have.
+    # All prompts share the beginning that the first and the last in sorted order share.
     alike = takewhile(lambda pair: pair[0] == pair[1], zip(min(prompts), max(prompts), strict=False))
     common = min(sum(1 for _ in alike), min(map(len, prompts)) - 1)
     worth_it = common >= _LEAST_BEGINNING and common * (len(prompts) - 1) > forward_cost(ids.device)

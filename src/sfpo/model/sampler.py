@@ -1,10 +1,12 @@
 """Completions from a transformers model, for machines where `generate` is the slow part of a step.
 
-What it does differently from `generate`: each distinct prompt is encoded once for all its completions, and what prompts
-begin with in common once for all; sequences that have ended leave the batch; keys and values are written into buffers
-instead of being concatenated at every token, and attention gets these whole, with what is still empty masked, since
-products copy a slice of them; and the entropy of every sampled token's distribution comes along, so that the policy need
-not be run again for it.
+It differs from `generate` in four ways:
+
+- It encodes each distinct prompt once for all its completions, and the common beginning of all prompts once.
+- Sequences that have ended leave the batch.
+- It writes keys and values into buffers instead of concatenating them at every token. Attention gets the whole buffers with
+  their empty part masked, because matrix products would copy a slice of them.
+- It returns the entropy of every sampled token's distribution, so that the policy need not run again to compute it.
 
 Shapes: R completions, U distinct prompts, P prompt tokens (padded left), V vocabulary.
 """
@@ -21,18 +23,18 @@ from transformers.cache_utils import DynamicLayer
 from sfpo.model.prefill import encode_prompts
 
 _COMPACT_BELOW = 0.8
-"""Ended sequences leave once less than this share of the batch goes on: leaving copies what stays."""
+"""Ended sequences leave once less than this share of the batch goes on, because leaving copies the remaining ones."""
 _LEAST_ROOM, _ROOM_SHARE = 16, 0.25
-"""Tokens, and the share of those there are, by which buffers grow: growing copies them, and what is empty is attended to."""
+"""Buffers grow by at least this many tokens and this share: growing copies them, but empty room slows attention."""
 _LARGE_VOCABULARY = 4096
-"""Entries above which a running sum is cheaper than the random number for every entry that `torch.multinomial` draws."""
+"""Vocabulary size above which a running sum is cheaper than `torch.multinomial`, which draws a random number per entry."""
 _NUCLEUS_CANDIDATES = 512
-"""How many of the likeliest tokens are looked at first for those that reach top-p."""
+"""How many of the likeliest tokens the top-p search examines first."""
 
 
 @dataclass(frozen=True)
 class Sampled:
-    """One entry a completion: its token ids up to and with the end of sequence, and the entropy (nats) at each."""
+    """One entry per completion: its token ids including the end of sequence, and the entropy (nats) at each token."""
 
     completion_ids: list[list[int]]
     entropies: list[list[float]]
@@ -53,11 +55,11 @@ def sample(
 
     Args:
         model: a causal language model whose layers all cache plain keys and values (`sfpo.model.prefill.keeps_every_key`).
-        max_new_tokens: where a completion is cut off.
+        max_new_tokens: length at which a completion is cut off.
         end_ids: tokens that end a completion.
         temperature: divides the logits, above 0.
-        restrict: maps (rows, V) logits to logits with what may not be sampled at minus infinity (top-k and the like);
-            entropies are those before it.
+        restrict: sets the logits (rows, V) of tokens that must not be sampled to minus infinity, as top-k does; entropies
+            are those before it.
         do_sample: False for the most likely token each time.
     """
     was_training = model.training
@@ -69,7 +71,7 @@ def sample(
 
 
 def nucleus(logits: Tensor, top_p: float) -> Tensor:
-    """(rows, V) logits with all but the likeliest tokens, those that together reach `top_p`, at minus infinity."""
+    """Logits (rows, V) with every token at minus infinity except the likeliest ones, which together reach `top_p`."""
     probs = logits.softmax(-1)
     # Sorting a whole vocabulary for every token costs more than a small model's forward, and is hardly ever needed.
     for candidates in (min(_NUCLEUS_CANDIDATES, probs.shape[-1]), probs.shape[-1]):
@@ -82,10 +84,10 @@ def nucleus(logits: Tensor, top_p: float) -> Tensor:
 
 
 def draw(probs: Tensor) -> Tensor:
-    """One entry (rows,) of each distribution (rows, V)."""
+    """Sample one entry (rows,) from each distribution (rows, V)."""
     if probs.shape[-1] < _LARGE_VOCABULARY:
         return torch.multinomial(probs, 1)[:, 0]
-    # In double precision, in which the sum of a whole vocabulary keeps its rare tokens.
+    # Double precision, because there the sum over a whole vocabulary still includes its rare tokens.
     below = probs.double().cumsum(-1)
     threshold = below[:, -1:] * torch.rand(len(probs), 1, dtype=torch.float64, device=probs.device)
     return torch.searchsorted(below, threshold, right=True)[:, 0]
@@ -119,7 +121,7 @@ class _Sampling:
         tokens = torch.zeros(self._count, self._max_new_tokens, dtype=torch.long, device=self._device)
         entropies = torch.zeros(self._count, self._max_new_tokens, device=self._device)
         lengths = torch.full((self._count,), self._max_new_tokens, device=self._device)
-        rows = torch.arange(self._count, device=self._device)  # which completion each row of the batch is
+        rows = torch.arange(self._count, device=self._device)  # the completion in each row of the batch
         going = torch.ones_like(rows, dtype=torch.bool)
         length = seen.shape[1]
         for position in range(self._max_new_tokens):
@@ -177,7 +179,7 @@ class _Sampling:
 
 
 class _BufferedLayer(DynamicLayer):  # type: ignore[misc]
-    """Keys and values in buffers, dense and handed out whole: a mask as long as they are must hide their empty end."""
+    """Dense buffers of keys and values, passed to attention whole: a mask of the same length must hide their empty end."""
 
     def __init__(self, keys: Tensor, values: Tensor) -> None:
         super().__init__()
@@ -186,7 +188,7 @@ class _BufferedLayer(DynamicLayer):  # type: ignore[misc]
         self.dtype, self.device, self.is_initialized = keys.dtype, keys.device, True
 
     def grow(self, room: int) -> None:
-        # Zeros, since what is masked is multiplied by 0, and memory as it comes may hold infinities.
+        # Fill with zeros: masked entries are multiplied by 0, and uninitialised memory may hold infinities.
         self.keys, self.values = (nn.functional.pad(states, (0, 0, 0, room)) for states in (self.keys, self.values))
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:

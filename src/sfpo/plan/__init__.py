@@ -1,1 +1,1 @@
-"""`sfpo plan`: memory, seconds and the best K of a run, before it is paid for. Formulas and checks: docs/plan.md."""
+"""`sfpo plan`: the memory, the seconds and the best K of a run before you pay for it. Formulas and checks: docs/plan.md."""

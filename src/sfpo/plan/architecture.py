@@ -1,4 +1,4 @@
-"""What the cost of a language model follows from: its shapes, from config.json, a GGUF file, or a built-in table."""
+"""The shapes of a language model, which determine its cost; read from config.json, a GGUF file, or a built-in table."""
 
 import json
 from dataclasses import dataclass, replace
@@ -8,7 +8,7 @@ from typing import Any
 from sfpo.errors import UsageError
 from sfpo.model.embedded import MODEL_PATH
 
-# Decoders with grouped-query attention and a gated MLP, which is what the formulas describe.
+# The formulas describe these families: decoders with grouped-query attention and a gated MLP.
 _FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "phi3", "olmo2", "smollm3")
 
 
@@ -24,19 +24,19 @@ class Architecture:
     head_dim: int
     vocabulary: int
     tied: bool
-    """Whether the output head is the embedding."""
+    """Whether the output head shares its weights with the embedding."""
     qkv_bias: bool = False
     qk_norm: bool = False
 
     @property
     def layer_matrices(self) -> int:
-        """Weights of one layer's matrix products."""
+        """Number of weights in one layer's matrix products."""
         queries, keys = self.heads * self.head_dim, self.kv_heads * self.head_dim
         return 2 * self.hidden * (queries + keys) + 3 * self.hidden * self.mlp
 
     @property
     def weights(self) -> int:
-        """All weights, norms and biases included."""
+        """Number of all weights, norms and biases included."""
         queries, keys = self.heads * self.head_dim, self.kv_heads * self.head_dim
         vectors = 2 * self.hidden + self.qkv_bias * (queries + 2 * keys) + self.qk_norm * 2 * self.head_dim
         embeddings = self.vocabulary * self.hidden * (1 if self.tied else 2)
@@ -44,21 +44,21 @@ class Architecture:
 
     @property
     def cache_values_per_token(self) -> int:
-        """Numbers that a token leaves in the key-value cache, over all layers."""
+        """Numbers that one token adds to the key-value cache, over all layers."""
         return 2 * self.layers * self.kv_heads * self.head_dim
 
     def lora_weights(self, rank: int) -> int:
-        """Weights of rank-`rank` adapters on the query and value projections, PEFT's choice for these families."""
+        """Number of weights in rank-`rank` adapters on the query and value projections, PEFT's choice for these families."""
         queries, keys = self.heads * self.head_dim, self.kv_heads * self.head_dim
         return self.layers * rank * (2 * self.hidden + queries + keys)
 
     def forward_flops(self, tokens: float, attended: float, scored: float) -> float:
-        """Floating-point operations of one forward: two a weight and token, and attention.
+        """Floating-point operations of one forward: two for each weight and token, plus attention.
 
         Args:
-            tokens: through the layers.
-            attended: keys that those tokens look at, summed over the tokens.
-            scored: tokens that go through the vocabulary.
+            tokens: tokens that go through the layers.
+            attended: keys that those tokens attend to, summed over the tokens.
+            scored: tokens that go through the output head.
         """
         attention = 4 * self.layers * self.heads * self.head_dim * attended
         return 2 * self.layers * self.layer_matrices * tokens + attention + 2 * self.hidden * self.vocabulary * scored
@@ -67,7 +67,7 @@ class Architecture:
 _QWEN_1_5B = Architecture(1536, 8960, 28, 12, 2, 128, vocabulary=151936, tied=True, qkv_bias=True)
 _QWEN_7B = Architecture(3584, 18944, 28, 28, 4, 128, vocabulary=152064, tied=False, qkv_bias=True)
 
-# The models of the paper, so that a plan for them needs no download.
+# The paper's models are built in, so that planning for them needs no download.
 PAPER_MODELS = {
     "Qwen/Qwen2.5-Math-1.5B": _QWEN_1_5B,
     "Qwen/Qwen2.5-Math-7B": _QWEN_7B,
@@ -82,10 +82,10 @@ def load(name: str, config: str | None = None) -> Architecture:
 
     Args:
         name: 'embedded', a local folder, a .gguf file, a model of the paper, or a hub id.
-        config: path of a config.json that stands for the model's.
+        config: path of a config.json to read instead of the model's own.
 
     Raises:
-        UsageError: the model cannot be found, or is of a family that the formulas do not describe.
+        UsageError: the model cannot be found, or the formulas do not describe its family.
     """
     if config is not None:
         return _of_config(Path(config))
@@ -118,7 +118,7 @@ def _of_config(path: Path) -> Architecture:
             kv_heads=config.get("num_key_value_heads") or heads,
             head_dim=config.get("head_dim") or config["hidden_size"] // heads,
             vocabulary=config["vocab_size"],
-            # What each family's configuration leaves out where it is the default.
+            # A configuration file omits values that are its family's default.
             tied=config.get("tie_word_embeddings", family.startswith("gemma")),
             qkv_bias=family == "qwen2",
             qk_norm=family in ("qwen3", "gemma3_text", "olmo2"),

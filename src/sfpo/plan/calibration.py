@@ -1,9 +1,9 @@
-"""Efficiencies from a measured run of `sfpo train`, and how well they foretell another."""
+"""Efficiencies from a measured run of `sfpo train`, and how well they predict another run."""
 
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 import yaml
@@ -20,7 +20,7 @@ Settings = dict[str, Any]
 
 @dataclass(frozen=True)
 class MeasuredStep:
-    """One step of a run: what it worked through and what it took, in seconds. π_old is scored within the rollouts'."""
+    """One step of a run: its work and the seconds it took. `rollout_seconds` include the scoring of π_old."""
 
     work: Workload
     passes: float
@@ -30,14 +30,19 @@ class MeasuredStep:
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder: its settings, and its steps."""
+    """A run folder: its settings and its steps."""
 
     folder: Path
     settings: Settings
     steps: list[MeasuredStep]
 
+    @property
+    def mean_passes(self) -> float:
+        """Passes per step; not a whole number where a KL budget ends trajectories early or a line search moves back."""
+        return fmean(step.passes for step in self.steps)
+
     def typical(self) -> Workload:
-        """The medians of what its steps worked through."""
+        """The median workload of its steps."""
         work = [step.work for step in self.steps]
         return replace(
             work[0],
@@ -51,9 +56,9 @@ class Run:
 
 @dataclass(frozen=True)
 class Check:
-    """A measured run beside what was foretold for the lengths and passes of its steps: medians over them, in seconds.
+    """Measured seconds of a run compared with the prediction for the lengths and passes of its steps; medians over steps.
 
-    A busy moment of the machine moves a mean, and does not move a median.
+    A moment in which the machine was busy shifts a mean, but not a median.
     """
 
     run: str
@@ -73,7 +78,7 @@ class Check:
 
     @property
     def error(self) -> float:
-        """Of the whole step, as a share of what was measured."""
+        """Error of the prediction for the whole step, as a share of the measured seconds."""
         return self.predicted / self.measured - 1
 
 
@@ -81,22 +86,22 @@ def read_run(folder: Path) -> Run:
     """The settings and steps that a run of `sfpo train` left in its folder.
 
     Raises:
-        UsageError: the folder holds no such run, or none of its steps was logged.
+        UsageError: the folder holds no such run, or the run has logged no step.
     """
     if not (folder / CONFIG).is_file() or not (folder / METRICS).is_file():
-        raise UsageError(f"{folder} is no folder of sfpo train: it should hold {CONFIG} and {METRICS}")
+        raise UsageError(f"{folder} is not a folder that sfpo train wrote: it should hold {CONFIG} and {METRICS}")
     settings = yaml.safe_load((folder / CONFIG).read_text())
     rows = [row for row in read_rows(folder / METRICS) if row["kind"] == "train" and "sfpo/update_seconds" in row]
     if not rows:
         raise UsageError(f"{folder} holds no training step yet: let it run for two steps")
     previous = {"step": 0, "num_tokens": 0.0, "sfpo/rollouts": 0.0}
     steps = []
-    # With several mini-batches, several lines of the log share a batch of rollouts.
+    # With several mini-batches, several lines of the log belong to one batch of rollouts.
     for _, group in groupby(rows, key=lambda row: row["sfpo/rollouts"]):
         lines = list(group)
         steps.append(_measured(settings, lines, previous))
         previous = lines[-1]
-    # The first step warms the machine up.
+    # The first step warms the machine up, so its seconds are not typical.
     return Run(folder, settings, steps[1:] or steps)
 
 
@@ -120,16 +125,17 @@ def _measured(settings: Settings, lines: list[Settings], previous: Settings) -> 
         longest_completion=row["completions/max_length"],
         inner_steps=settings["inner_steps"],
         engine="lora" if settings.get("use_peft") else "ddp",
-        lora_rank=settings.get("lora_r", 16),
+        lora_rank=settings.get("lora_r", Workload.lora_rank),
         gradient_checkpointing=settings.get("gradient_checkpointing", True),
         bf16=settings["bf16"],
         active_share=1 - row["frac_reward_zero_std"],
-        distinct_share=row.get("sfpo/distinct_share", 1.0),  # runs of before scored them all
+        distinct_share=row.get("sfpo/distinct_share", 1.0),  # runs recorded before this metric scored every token
         compact=settings.get("compact_passes", True) and devices == 1,
         scores_first=mini_batches > 1,
     )
-    passes = row["sfpo/optimizer_steps_per_rollout_batch"] / mini_batches
-    # A line has the mean over the optimizer steps since the one before; a step here is one batch of rollouts.
+    # With a trust region, some passes make no optimizer step. Older runs had no trust region.
+    passes = row.get("sfpo/passes", row["sfpo/optimizer_steps_per_rollout_batch"] / mini_batches)
+    # A log line holds the mean over the optimizer steps since the line before it; a step here is one batch of rollouts.
     starts = [previous["step"], *(line["step"] for line in lines)]
     rollout_seconds, update_seconds = (
         sum(line[name] * (line["step"] - start) for line, start in zip(lines, starts[:-1], strict=True))
@@ -141,7 +147,7 @@ def _measured(settings: Settings, lines: list[Settings], previous: Settings) -> 
 
 
 def calibrate(model: Architecture, run: Run, hardware: Hardware) -> Efficiency:
-    """The efficiencies with the least absolute error over the run's steps."""
+    """The efficiencies that give the least absolute error over the run's steps."""
     fixed_batch, update = _two_terms(
         [
             (
@@ -169,16 +175,16 @@ def calibrate(model: Architecture, run: Run, hardware: Hardware) -> Efficiency:
 
 
 def check(model: Architecture, run: Run, hardware: Hardware, efficiency: Efficiency) -> Check:
-    """What the efficiencies foretell for a run, beside what it took."""
-    foretold = [seconds.estimate(model, step.work, hardware, efficiency) for step in run.steps]
+    """Compare the seconds that the efficiencies predict for a run with the seconds it took."""
+    predicted = [seconds.estimate(model, step.work, hardware, efficiency) for step in run.steps]
     updates = [
         step.passes * f.a_pass + (f.reposition if step.passes > 1 else 0)
-        for step, f in zip(run.steps, foretold, strict=True)
+        for step, f in zip(run.steps, predicted, strict=True)
     ]
     return Check(
         run=str(run.folder),
         passes=median(step.passes for step in run.steps),
-        predicted_rollouts=median(f.rollouts + f.scoring for f in foretold),
+        predicted_rollouts=median(f.rollouts + f.scoring for f in predicted),
         measured_rollouts=median(step.rollout_seconds for step in run.steps),
         predicted_update=median(updates),
         measured_update=median(step.update_seconds for step in run.steps),
@@ -186,7 +192,7 @@ def check(model: Architecture, run: Run, hardware: Hardware, efficiency: Efficie
 
 
 def _two_terms(rows: list[tuple[float, float, float]]) -> tuple[float, float]:
-    """a, b ≥ 0 with the least Σ |y − a·u − b·v| over rows (u, v, y), by least squares that are weighted anew."""
+    """a, b ≥ 0 that minimise Σ |y − a·u − b·v| over rows (u, v, y), found by iteratively reweighted least squares."""
     weights = [1.0] * len(rows)
     a = b = 0.0
     for _ in range(50):
@@ -194,7 +200,7 @@ def _two_terms(rows: list[tuple[float, float, float]]) -> tuple[float, float]:
         uu, uv, vv = (sum(w * r[i] * r[j] for w, r in weighted) for i, j in ((0, 0), (0, 1), (1, 1)))
         uy, vy = (sum(w * r[i] * r[2] for w, r in weighted) for i in (0, 1))
         determinant = uu * vv - uv**2
-        # Steps whose v/u differs by less than a tenth are too much alike to tell a fixed part from a proportional one.
+        # Steps whose v/u differs by less than a tenth are too similar to separate a fixed part from a proportional one.
         if determinant > 0.1**2 * uu * vv:
             a, b = (vv * uy - uv * vy) / determinant, (uu * vy - uv * uy) / determinant
         else:

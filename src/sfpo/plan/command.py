@@ -1,4 +1,4 @@
-"""`sfpo plan`: from arguments to tables, or JSON."""
+"""`sfpo plan`: turn arguments into tables or JSON."""
 
 import json
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from sfpo.plan.options import Options, parse
 from sfpo.plan.reduction import Reduction, reductions
 from sfpo.plan.seconds import StepSeconds
 
-# K whose step ratio is shown where nothing is known of their rollouts.
+# The K whose step ratios are shown where no rollout reduction is known.
 _USUAL_K = (1, 3, 5, 7)
 
 
@@ -24,7 +24,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run `sfpo plan`; returns the exit code.
 
     Raises:
-        UsageError: anything the user can mend.
+        UsageError: a problem that the user can fix.
     """
     options = parse(arguments)
     console = Console()
@@ -40,7 +40,9 @@ def main(arguments: Sequence[str]) -> int:
     if options.as_json:
         console.print_json(json.dumps(_as_json(options, efficiency, bytes_, step, by_k, checks)))
         return 0
-    lengths = f"{work.prompt_length:g} + {work.completion_length:g} tokens, the longest {work.longest_completion:g}"
+    lengths = (
+        f"{work.prompt_length:g} + {work.completion_length:g} tokens, longest completion {work.longest_completion:g}"
+    )
     console.print(
         f"[bold]{options.model}[/], {options.architecture.weights:,} weights · {work.devices} × {options.hardware}, "
         f"{work.engine} · {work.rollouts:,} rollouts of {lengths}",
@@ -51,15 +53,15 @@ def main(arguments: Sequence[str]) -> int:
     console.print(_memory_table(bytes_))
     if bytes_.peak > options.device.memory and not options.device.is_cpu:
         console.print(
-            f"[red]Does not fit[/] in {_size(options.device.memory)}: smaller micro-batches, checkpointing, a sharded "
-            "engine or more devices",
+            f"[red]Does not fit[/] in {_size(options.device.memory)}: use smaller micro-batches, gradient checkpointing, "
+            "a sharded engine or more devices",
             highlight=False,
             soft_wrap=True,
         )
-    console.print(_seconds_table(step, work.inner_steps))
+    console.print(_seconds_table(step, work.inner_steps, options.measured_passes))
     console.print(_reduction_table(by_k) if by_k else _ratio_table(step))
     if by_k:
-        console.print(f"Best on the clock: K = {by_k[0].inner_steps}", highlight=False)
+        console.print(f"Least wall-clock time: K = {by_k[0].inner_steps}", highlight=False)
     if checks:
         console.print(_check_table(checks))
     return 0
@@ -75,12 +77,15 @@ def _assumption(options: Options) -> str:
     if options.measured is not None:
         return f"Calibrated with {options.measured.folder}"
     if options.device.is_cpu:
-        return "Efficiencies of the embedded model on one core; for any other, calibrate: --from a short run's folder"
-    return "Efficiencies are assumed, not measured: calibrate with a short run's folder, --from runs/…"
+        return (
+            "Efficiencies measured with the embedded model on one core; for another model or machine, calibrate with "
+            "--from and the folder of a short run"
+        )
+    return "Efficiencies are assumed, not measured: calibrate with --from and the folder of a short run"
 
 
 def _memory_table(bytes_: Memory) -> Table:
-    table = _table("Memory of a device", "", "GPU or CPU", "host")
+    table = _table("Memory per device", "", "GPU or CPU", "host")
     for name in ("weights", "masters", "gradients", "moments", "activations", "cache"):
         table.add_row(_LABELS[name], _size(getattr(bytes_, name)), "")
     table.add_row("θ_0, SFPO's copy", "", _size(bytes_.snapshot))
@@ -89,30 +94,33 @@ def _memory_table(bytes_: Memory) -> Table:
 
 
 _LABELS = {
-    "weights": "weights of the forward",
+    "weights": "weights in the forward pass",
     "masters": "fp32 masters",
     "gradients": "gradients",
     "moments": "Adam's moments",
-    "activations": "activations of a micro-batch",
+    "activations": "activations of one micro-batch",
     "cache": "keys and values, or vLLM's share",
 }
 
 
-def _seconds_table(step: StepSeconds, inner_steps: int) -> Table:
-    table = _table("Seconds of a step", "", "s")
+def _seconds_table(step: StepSeconds, inner_steps: int, measured_passes: float | None) -> Table:
+    table = _table("Seconds per step", "", "s")
     table.add_row("rollouts", _seconds(step.rollouts))
     if step.scoring:
-        table.add_row("scoring of π_old", _seconds(step.scoring))
-    table.add_row("a pass", _seconds(step.a_pass))
+        table.add_row("scoring π_old", _seconds(step.scoring))
+    table.add_row("one pass", _seconds(step.a_pass))
     table.add_row("reposition", _seconds(step.reposition))
     table.add_row("GRPO's step", _seconds(step.grpo))
     table.add_row(f"SFPO's step, K = {inner_steps}", _seconds(step.sfpo(inner_steps)))
     table.add_row("SFPO / GRPO", f"{step.ratio(inner_steps):.3f}")
+    if measured_passes is not None:
+        label = f"SFPO's step, {measured_passes:.2f} passes as in the run"
+        table.add_row(label, _seconds(step.with_passes(measured_passes) + step.reposition))
     return table
 
 
 def _ratio_table(step: StepSeconds) -> Table:
-    table = _table("Time breaks even at", "K", "rollout reduction")
+    table = _table("Rollout reduction at which time breaks even", "K", "rollout reduction")
     for k in _USUAL_K:
         table.add_row(str(k), f"{step.ratio(k):.2f}×")
     return table
@@ -126,7 +134,7 @@ def _reduction_table(by_k: list[Reduction]) -> Table:
 
 
 def _check_table(checks: list[Check]) -> Table:
-    table = _table("Foretold and measured, seconds of a step", "run", "passes", "foretold", "measured", "error")
+    table = _table("Predicted and measured seconds per step", "run", "passes", "predicted", "measured", "error")
     for c in checks:
         table.add_row(c.run, f"{c.passes:g}", _seconds(c.predicted), _seconds(c.measured), f"{c.error:+.0%}")
     return table
@@ -159,6 +167,7 @@ def _as_json(
         "fits": bytes_.peak <= options.device.memory,
         "seconds": asdict(step) | {"grpo": step.grpo, "sfpo": step.sfpo(k)},
         "step_ratio": step.ratio(k),
+        "measured_passes": options.measured_passes,
         "wall_clock": [asdict(r) | {"time": r.time} for r in by_k],
         "best_inner_steps": by_k[0].inner_steps if by_k else None,
         "checks": [asdict(c) | {"predicted": c.predicted, "measured": c.measured, "error": c.error} for c in checks],

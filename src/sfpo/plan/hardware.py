@@ -1,4 +1,4 @@
-"""What a device can do: datasheet figures of a few GPUs, and how much of them real work gets."""
+"""Peak figures of a few devices from their datasheets, and the share of them that real work reaches."""
 
 from dataclasses import dataclass
 
@@ -14,24 +14,24 @@ class Hardware:
     flops: float
     """bf16 products with fp32 sums, dense."""
     link: float
-    """To the other devices of a node, one direction."""
+    """Bandwidth to the other devices of a node, one direction."""
     host: float
-    """To the host's memory."""
+    """Bandwidth to the host's memory."""
     is_cpu: bool = False
 
 
 @dataclass(frozen=True)
 class Efficiency:
-    """How real work relates to the peak figures; what a measured run replaces (see `calibration`)."""
+    """How real work relates to the peak figures; `calibration` fits these values to a measured run."""
 
     rollout: float
     """Share of the peak figures that sampling reaches."""
     seconds_per_token: float
-    """Of each position that is sampled, whatever the batch: launches, scheduling."""
+    """Seconds for launches and scheduling at each sampled position, whatever the batch size."""
     update: float
     """Share of the peak figures that forward and backward reach."""
     seconds_per_micro_batch: float
-    """Of each forward and backward, whatever its size."""
+    """Seconds for each forward and backward, whatever its size."""
 
 
 _GB, _TERA = 1e9, 1e12
@@ -46,15 +46,15 @@ GPUS = {
     "rtx4090-24gb": Hardware(24 * _GB, 1008 * _GB, 165 * _TERA, 32 * _GB, 32 * _GB),
 }
 
-# Nominal, of no processor in particular: a calibration relates them to the one at hand.
+# Nominal figures that describe no particular processor: a calibration relates them to the one at hand.
 CPU = Hardware(16 * _GB, 20 * _GB, 0.2 * _TERA, 5 * _GB, 10 * _GB, is_cpu=True)
 
 NAMES = (*GPUS, "cpu")
 
-# Assumed, not measured: GPUs of the field's reports. A run of one's own (--from) is worth more.
+# Assumed from published reports on GPUs, not measured. A calibration with your own run (--from) is more reliable.
 ASSUMED = Efficiency(rollout=0.5, seconds_per_token=0.01, update=0.4, seconds_per_micro_batch=0.05)
 
-# Fitted to results/demo/sfpo (the embedded model, two cores of an EPYC). A larger model wants a run of its own.
+# Fitted to results/demo/sfpo (the embedded model, two cores of an EPYC). A larger model needs its own calibration run.
 CPU_MEASURED = Efficiency(rollout=1.376, seconds_per_token=0.00427, update=0.212, seconds_per_micro_batch=0.00344)
 
 

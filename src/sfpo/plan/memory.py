@@ -1,4 +1,4 @@
-"""Bytes on one device at the peak of a step, and in the host's memory."""
+"""Memory in bytes at the peak of a step, on one device and on its host."""
 
 from dataclasses import dataclass
 
@@ -7,28 +7,28 @@ from sfpo.plan.hardware import Hardware
 from sfpo.plan.workload import Workload
 
 _HEAD_CHUNK = 1024
-"""Positions whose logits are alive at a time: fused heads go through the vocabulary in pieces."""
+"""Positions whose logits exist at the same time: fused heads compute the logits in chunks."""
 _CPU_HEAD_CHUNK = 2**27
-"""Bytes of logits that a CPU's head (`sfpo.trl.head`) makes at a time."""
+"""Bytes of logits that the head for CPUs (`sfpo.trl.head`) computes at a time."""
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes on one device, but for `snapshot`, which is the host's."""
+    """Bytes on one device, except for `snapshot`, which is in the host's memory."""
 
     weights: float
-    """What the forward reads: fp32, or the bf16 copy of it."""
+    """The weights that the forward reads: in fp32, or their bf16 copy."""
     masters: float
-    """fp32 weights that the optimizer steps from, where they are kept apart."""
+    """The optimizer's fp32 weights, where they are separate from those of the forward."""
     gradients: float
     moments: float
-    """Adam's two, fp32."""
+    """Adam's two moments, fp32."""
     activations: float
     cache: float
-    """Keys and values of every sequence while it is sampled, all at their longest; or what vLLM keeps for good."""
+    """Keys and values of all sequences at their longest while sampling; or the memory that vLLM keeps throughout."""
     keeps_cache: bool
     snapshot: float
-    """θ_0, fp32, one device's share, in the host's memory."""
+    """One device's share of θ_0 in fp32, in the host's memory."""
 
     @property
     def states(self) -> float:
@@ -36,19 +36,19 @@ class Memory:
 
     @property
     def peak(self) -> float:
-        """Sampling and passes take turns; what lasts is there in both."""
+        """The larger of the sampling peak and the passes' peak, since they take turns; lasting memory counts in both."""
         if self.keeps_cache:
             return self.states + self.activations + self.cache
         return self.states + max(self.activations, self.cache)
 
 
 def trainable(model: Architecture, work: Workload) -> int:
-    """Weights that are trained."""
+    """Number of weights that are trained."""
     return model.lora_weights(work.lora_rank) if work.engine == "lora" else model.weights
 
 
 def estimate(model: Architecture, work: Workload, hardware: Hardware) -> Memory:
-    """Memory of SFPO's step; GRPO's differs by the snapshot alone.
+    """Memory of SFPO's step; GRPO's step differs only by the snapshot.
 
     With N weights, T of them trained, D devices:
 
@@ -58,10 +58,10 @@ def estimate(model: Architecture, work: Workload, hardware: Hardware) -> Memory:
     | zero2       | 2N                     | 4T/D    | 4T/D      | 8T/D    |
     | zero3/fsdp2 | 2N/D and what is gathered | 4T/D | 4T/D      | 8T/D    |
 
-    Under fsdp2 with several micro-batches an optimizer step, gradients are 2T: they are reduced after the last only.
-    Under ddp bf16 is autocast, which keeps its casts of the weights for the length of a forward. Gathered at a time are
-    two layers and the output head, in bf16. A colocated vLLM keeps its share of the device's memory (with its own bf16
-    weights in it) throughout.
+    Under fsdp2 with several micro-batches per optimizer step, gradients are 2T: accelerate reduces them only after the last
+    one. Under ddp, bf16 means autocast, which keeps its casts of the weights for the length of a forward. Sharded engines
+    gather two layers and the output head at a time, in bf16. A colocated vLLM keeps its share of the device's memory
+    throughout; its own bf16 weights are part of that share.
     """
     trained, shards = trainable(model, work), work.optimizer_shards
     half = 2 if work.bf16 else 4
@@ -79,7 +79,7 @@ def estimate(model: Architecture, work: Workload, hardware: Hardware) -> Memory:
         cache = work.vllm_share * hardware.memory
     gradients = 4.0 * trained / shards
     if work.engine == "fsdp2" and work.accumulation > 1:
-        # accelerate does not reduce before the last micro-batch: until then every device holds the whole gradient.
+        # accelerate reduces only after the last micro-batch: until then every device holds the whole gradient.
         gradients = half * trained
     return Memory(
         weights=weights,
@@ -94,12 +94,13 @@ def estimate(model: Architecture, work: Workload, hardware: Hardware) -> Memory:
 
 
 def _activations(model: Architecture, work: Workload, size: int, on_cpu: bool) -> float:
-    """What the backward needs of one micro-batch at its longest, with attention that keeps no score matrix.
+    """Bytes that the backward needs for one micro-batch at its longest, with attention that keeps no score matrix.
 
-    A layer keeps, per token, the inputs of its two blocks, normalised and not, and their fp32 casts (8 hidden in all, the
-    casts being twice the size), queries, keys, values and attention's output, and four vectors of the MLP's width. With checkpointing all layers keep
-    their input only, and one is recomputed at a time. The head adds a chunk of logits and their softmax in fp32; on a CPU,
-    without checkpointing, a chunk of the completions' logits and its gradient.
+    For each token a layer keeps the inputs of its two blocks, before and after normalisation, with their fp32 casts. These
+    count as 8 hidden vectors, since a cast is twice the size. It also keeps queries, keys, values, the attention's output
+    and four vectors of the MLP's width. With checkpointing every layer keeps only its input, and one layer is recomputed at
+    a time. The head adds a chunk of logits and their softmax in fp32; on a CPU without checkpointing it adds a chunk of the
+    completions' logits and its gradient.
     """
     tokens = work.micro_batch * (work.prompt_length + work.longest_completion)
     layer = size * (8 * model.hidden + 2 * (model.heads + model.kv_heads) * model.head_dim + 4 * model.mlp)

@@ -1,4 +1,4 @@
-"""What `sfpo plan` takes: flags over a recipe over a measured run over defaults."""
+"""The options of `sfpo plan`: flags override a recipe, a recipe a measured run, and a measured run the defaults."""
 
 import argparse
 from collections.abc import Sequence
@@ -14,17 +14,17 @@ from sfpo.plan import architecture, calibration, hardware, reduction
 from sfpo.plan.architecture import Architecture
 from sfpo.plan.hardware import Hardware
 from sfpo.plan.workload import ENGINES, Workload
-from sfpo.settings import SlowFastSettings
+from sfpo.settings import AUTO, SlowFastSettings
 
-# The settings of `sfpo train` that cost depends on, with TRL's defaults and ours.
+# The settings of `sfpo train` that determine cost, with TRL's defaults and ours.
 _DEFAULTS: dict[str, Any] = {
     "per_device_train_batch_size": 8,
     "gradient_accumulation_steps": 1,
     "num_generations": 8,
     "max_completion_length": 512,
     "inner_steps": SlowFastSettings.inner_steps,
-    "bf16": True,
-    "lora_r": 16,
+    "bf16": Workload.bf16,
+    "lora_r": Workload.lora_rank,
     "prompt_length": 150.0,
     "active_share": 1.0,
     "distinct_share": 1.0,
@@ -35,7 +35,7 @@ _EMBEDDED_PROMPT = 9.0
 
 @dataclass(frozen=True)
 class Options:
-    """What to plan, and how."""
+    """The run to plan, and how to plan it."""
 
     model: str
     architecture: Architecture
@@ -43,6 +43,8 @@ class Options:
     device: Hardware
     work: Workload
     measured: calibration.Run | None
+    measured_passes: float | None
+    """Passes per step of a run whose α came from a KL budget, for a plan with such a budget; None otherwise."""
     checks: list[Path]
     rollout_reductions: dict[int, float]
     as_json: bool
@@ -52,18 +54,21 @@ def parse(arguments: Sequence[str]) -> Options:
     """Options from flags, `--config` and `--from`.
 
     Raises:
-        UsageError: anything unknown, contradictory or out of its range.
+        UsageError: an option is unknown, contradicts another or is out of range.
     """
     flags = vars(_parser().parse_args(list(arguments)))
     run = calibration.read_run(Path(flags["from"])) if flags["from"] else None
     given: dict[str, Any] = run.settings | _as_settings(run.typical()) if run else {}
     given |= read_config(flags["config"]) if flags["config"] else {}
     given |= {name: value for name, value in flags.items() if value is not None}
+    if given.get("method") == "gxpo":
+        raise UsageError(
+            "sfpo plan knows no steps of method gxpo, which makes three passes whatever K: give a configuration or a run of "
+            "method sfpo, with --inner_steps 2 for as many passes"
+        )
     model = given.get("model", EMBEDDED)
-    settings = defaults(model) | given
-    for option in _DEFAULTS.keys() - {"bf16"}:
-        if not isinstance(settings[option], int | float):
-            raise UsageError(f"{option} should be a number, got '{settings[option]}'")
+    settings = {"model": model, **defaults(model), **given}
+    _check_types(settings)
     name = settings.get("hardware") or ("cpu" if model == EMBEDDED or settings.get("use_cpu") else "h100-80gb")
     device = hardware.named(name)
     return Options(
@@ -73,14 +78,46 @@ def parse(arguments: Sequence[str]) -> Options:
         device=device,
         work=_workload(settings, device),
         measured=run,
+        measured_passes=run.mean_passes if run and run.settings.get("alpha") == given.get("alpha") == AUTO else None,
         checks=[Path(folder) for folder in flags["check"]],
         rollout_reductions=reduction.read_reductions(flags["rollout_reduction"]),
         as_json=flags["json"],
     )
 
 
+_COUNTS = (
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "num_generations",
+    "inner_steps",
+    "lora_r",
+    "devices",
+)
+_NUMBERS = ("max_completion_length", "prompt_length", "active_share", "distinct_share")
+_NUMBERS_IF_GIVEN = ("completion_length", "longest_completion", "vllm_gpu_memory_utilization")
+_TRUTHS = ("bf16", "gradient_checkpointing", "compact_passes", "use_vllm", "use_peft", "use_cpu")
+
+
+def _check_types(settings: dict[str, Any]) -> None:
+    """Refuse what a recipe may hold and the formulas cannot take."""
+    for kind, words, names, may_be_missing in (
+        (str, "text", ("model",), False),
+        (int, "a whole number", _COUNTS, False),
+        (int, "a whole number", ("steps_per_generation",), True),
+        (int | float, "a number", _NUMBERS, False),
+        (int | float, "a number", _NUMBERS_IF_GIVEN, True),
+        (bool, "true or false", _TRUTHS, True),
+    ):
+        for name in names:
+            value = settings.get(name)
+            if value is None and may_be_missing:
+                settings.pop(name, None)
+            elif not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+                raise UsageError(f"{name} should be {words}, got '{value}'")
+
+
 def defaults(model: str) -> dict[str, Any]:
-    """The settings that cost depends on, as far as nothing is said of them."""
+    """The defaults of the settings that determine cost."""
     return _DEFAULTS | ({**EMBEDDED_RECIPE, "prompt_length": _EMBEDDED_PROMPT} if model == EMBEDDED else {})
 
 
@@ -103,10 +140,10 @@ def _workload(settings: dict[str, Any], device: Hardware) -> Workload:
         engine=engine,
         lora_rank=settings["lora_r"],
         gradient_checkpointing=settings.get("gradient_checkpointing", not device.is_cpu),
-        bf16=settings["bf16"],
+        bf16=settings.get("bf16", Workload.bf16),
         active_share=settings["active_share"],
         distinct_share=settings["distinct_share"],
-        # On several devices counted as TRL's: the one with the most completions to score sets the pace.
+        # On several devices, count TRL's passes: the device with the most completions to score sets the pace.
         compact=settings.get("compact_passes", True) and settings["devices"] == 1,
         scores_first=mini_batches > 1 or bool(corrected),
         vllm_share=_vllm_share(settings),
@@ -121,7 +158,7 @@ def _vllm_share(settings: dict[str, Any]) -> float | None:
 
 
 def _as_settings(work: Workload) -> dict[str, Any]:
-    """What a run measured that is in no configuration."""
+    """The values that a run measured and that no configuration states."""
     names = ("prompt_length", "completion_length", "longest_completion", "active_share", "distinct_share", "devices")
     return {name: getattr(work, name) for name in names}
 
@@ -135,26 +172,27 @@ def _truth(text: str) -> bool:
 def _parser() -> Parser:
     parser = Parser(
         prog="sfpo plan",
-        description="Memory and seconds of a run before it starts, and which K is worth it. Formulas: docs/plan.md.",
+        description="Predict the memory and seconds of a run before it starts, and which K saves the most time. Formulas: "
+        "docs/plan.md.",
         allow_abbrev=False,
     )
     add = parser.add_argument
     add("--config", help="Recipe of sfpo train (YAML); flags win over it.")
-    add("--from", help="Folder of a run of sfpo train to calibrate with, on the same hardware; two steps are enough.")
-    add("--check", nargs="+", default=[], help="Run folders to compare with what the calibration foretells for them.")
-    add("--model", help="'embedded', a folder, a .gguf file, a hub id.")
-    add("--model_config", help="A config.json that stands for the model's.")
+    add("--from", help="Folder of an sfpo train run on the same hardware, to calibrate with; two steps are enough.")
+    add("--check", nargs="+", default=[], help="Run folders whose measured seconds to compare with the prediction.")
+    add("--model", help="'embedded', a folder, a .gguf file or a hub id.")
+    add("--model_config", help="A config.json to read instead of the model's own.")
     add("--hardware", help=f"One of {', '.join(hardware.NAMES)}.")
     add("--engine", choices=ENGINES, help="How the devices hold the weights.")
-    add("--devices", type=int, help="Devices in all.")
-    add("--prompt_length", type=float, help="Tokens of a prompt, in the mean.")
-    add("--completion_length", type=float, help="Tokens of a completion, in the mean; half the longest if not given.")
-    add("--max_completion_length", dest="longest_completion", type=float, help="Tokens of the longest completion.")
-    add("--active_share", type=float, help="Share of groups whose rewards differ; the rest is left out of the passes.")
+    add("--devices", type=int, help="Total number of devices.")
+    add("--prompt_length", type=float, help="Mean tokens per prompt.")
+    add("--completion_length", type=float, help="Mean tokens per completion; half the longest by default.")
+    add("--max_completion_length", dest="longest_completion", type=float, help="Tokens in the longest completion.")
+    add("--active_share", type=float, help="Share of groups whose rewards differ; the passes skip the others.")
     add(
         "--distinct_share",
         type=float,
-        help="Share of the tokens left when equal completions count once, as passes do.",
+        help="Share of tokens that remain when equal completions count once, as in the passes.",
     )
     for name in ("per_device_train_batch_size", "gradient_accumulation_steps", "steps_per_generation"):
         add(f"--{name}", type=int, help="As in sfpo train.")
@@ -166,7 +204,7 @@ def _parser() -> Parser:
         "--rollout_reduction",
         nargs="+",
         default=[],
-        help="K=REDUCTION ..., how many times fewer rollouts SFPO needs than GRPO, or a folder of sfpo compare.",
+        help="K=REDUCTION ... (how many times fewer rollouts SFPO needs than GRPO), or a folder that sfpo compare wrote.",
     )
     add("--json", action="store_true", help="Print JSON.")
     return parser

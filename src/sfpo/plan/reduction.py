@@ -1,16 +1,19 @@
-"""From fewer rollouts to less time: what a K with a known rollout reduction is worth on the clock."""
+"""From fewer rollouts to less time: the wall-clock reduction of a K whose rollout reduction is known."""
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from sfpo.errors import UsageError
+from sfpo.options import config_of
 from sfpo.plan.seconds import StepSeconds
+from sfpo.records.settings import settings_of_variant
+from sfpo.records.summary import SPECIFICATION, SUMMARY
 
 
 @dataclass(frozen=True)
 class Reduction:
-    """One K: rollouts and seconds that GRPO needs for a target, over those that SFPO needs."""
+    """One K: the rollouts and seconds that GRPO needs to reach a target, divided by those that SFPO needs."""
 
     inner_steps: int
     rollouts: float
@@ -23,7 +26,7 @@ class Reduction:
 
 
 def reductions(step: StepSeconds, rollout_reductions: dict[int, float]) -> list[Reduction]:
-    """For every K with a rollout reduction, the best on the clock first."""
+    """One for every K that has a rollout reduction, the largest time reduction first."""
     found = [Reduction(k, reduction, step.ratio(k)) for k, reduction in rollout_reductions.items()]
     return sorted(found, key=lambda r: r.time, reverse=True)
 
@@ -32,34 +35,37 @@ def read_reductions(given: list[str]) -> dict[int, float]:
     """Rollout reduction by K, from `K=REDUCTION` or from the folder of a comparison.
 
     Raises:
-        UsageError: neither of the two, or a comparison in which SFPO never reached GRPO's accuracy.
+        UsageError: an entry is neither of the two, or SFPO never reached GRPO's accuracy in the comparison.
     """
     found: dict[int, float] = {}
     for text in given:
-        if (Path(text) / "summary.json").is_file():
-            found |= _of_comparison(Path(text) / "summary.json")
+        if (Path(text) / SUMMARY).is_file() and (Path(text) / SPECIFICATION).is_file():
+            found |= _of_comparison(Path(text))
             continue
         k, _, value = text.partition("=")
         try:
             found[int(k)] = float(value)
         except ValueError:
             raise UsageError(
-                f"--rollout_reduction takes K=REDUCTION, such as 3=3.5, or a folder of sfpo compare; got '{text}'"
+                f"--rollout_reduction takes K=REDUCTION, such as 3=3.5, or a folder that sfpo compare wrote; got '{text}'"
             ) from None
         if int(k) < 1 or found[int(k)] <= 0:
             raise UsageError(f"--rollout_reduction {text}: K must be at least 1 and the reduction positive")
     return found
 
 
-def _of_comparison(path: Path) -> dict[int, float]:
-    """The best rollout reduction of each K among the comparison's variants of SFPO."""
+def _of_comparison(folder: Path) -> dict[int, float]:
+    """The largest rollout reduction of each K among the comparison's SFPO variants."""
+    comparison, summary = (json.loads((folder / name).read_text()) for name in (SPECIFICATION, SUMMARY))
+    configuration = config_of(comparison["train"])
     best: dict[int, float] = {}
-    for variant in json.loads(path.read_text())["variants"].values():
-        # A variant that did not reach the target within its run has no reduction.
-        value = variant.get("rollout_reduction", {}).get("value")
+    for variant in comparison["variants"]:
+        # A variant has no reduction if it did not run or did not reach the target.
+        figures = summary["variants"].get(variant["name"], {})
+        value = figures.get("rollout_reduction", {}).get("value")
         if variant["method"] == "sfpo" and value is not None:
-            k = variant["settings"].get("inner_steps", 3)
+            k = settings_of_variant(comparison, variant, configuration)["inner_steps"]
             best[k] = max(value, best.get(k, 0.0))
     if not best:
-        raise UsageError(f"{path} holds no variant of sfpo with a rollout reduction: run sfpo compare to its end")
+        raise UsageError(f"{folder} holds no sfpo variant with a rollout reduction: let sfpo compare finish")
     return best

@@ -1,4 +1,4 @@
-"""What one step of a run works through: rollouts, their lengths, passes, and the engine that holds the weights."""
+"""The work in one step of a run: rollouts, their lengths, passes, and the engine that holds the weights."""
 
 from dataclasses import dataclass
 
@@ -10,22 +10,22 @@ ENGINES = ("ddp", "zero2", "zero3", "fsdp2", "lora")
 
 @dataclass(frozen=True)
 class Workload:
-    """One batch of rollouts and its passes. Lengths are in tokens, counts per device unless they say otherwise.
+    """One batch of rollouts and its passes. Lengths are in tokens; counts are per device unless stated otherwise.
 
     Raises:
-        UsageError: a value outside its range.
+        UsageError: a value is out of range.
     """
 
     micro_batch: int
     """Completions in one forward and backward."""
     accumulation: int
-    """Micro-batches in an optimizer step."""
+    """Micro-batches in one optimizer step."""
     group_size: int
     prompt_length: float
     completion_length: float
     """The mean over completions."""
     longest_completion: float
-    """Sampling lasts until the longest of a batch has ended."""
+    """The longest in a batch; sampling lasts until it has ended."""
     mini_batches: int = 1
     devices: int = 1
     inner_steps: int = SlowFastSettings.inner_steps
@@ -34,15 +34,15 @@ class Workload:
     gradient_checkpointing: bool = False
     bf16: bool = True
     active_share: float = 1.0
-    """Share of the groups with an advantage; compact passes leave the others out."""
+    """Share of the groups with a non-zero advantage; compact passes skip the others."""
     distinct_share: float = 1.0
-    """Share of these groups' tokens that is left when equal completions of a prompt count once; compact passes do so."""
+    """Share of these groups' tokens that remains when equal completions of a prompt count once, as in compact passes."""
     compact: bool = True
-    """Passes leave out padding, what is repeated, and completions without an advantage (`compact_passes` on one process)."""
+    """Passes skip padding, repetitions, and completions with zero advantage (`compact_passes` on one process)."""
     scores_first: bool = False
-    """Whether π_old is scored before the passes: with several mini-batches, or rollouts of vLLM that are corrected."""
+    """Whether π_old is scored before the passes: with several mini-batches, or to correct rollouts sampled by vLLM."""
     vllm_share: float | None = None
-    """Share of a device's memory that a colocated vLLM keeps; 0 for one on other devices, None without vLLM."""
+    """Share of a device's memory that a colocated vLLM keeps; 0 if vLLM runs on other devices, None without vLLM."""
 
     def __post_init__(self) -> None:
         if self.engine not in ENGINES:
@@ -77,17 +77,17 @@ class Workload:
 
     @property
     def micro_batches(self) -> int:
-        """Forwards of one pass."""
+        """Forwards in one pass."""
         return self.accumulation * self.mini_batches
 
     @property
     def rollouts(self) -> int:
-        """Of all devices."""
+        """Completions that all devices sample together."""
         return self.sequences * self.devices
 
     @property
     def is_sharded(self) -> bool:
-        """Whether each device holds its share of the weights only."""
+        """Whether each device holds only its share of the weights."""
         return self.engine in ("zero3", "fsdp2")
 
     @property

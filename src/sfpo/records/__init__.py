@@ -1,1 +1,1 @@
-"""What runs and comparisons leave on disk, and what is computed of it; needs neither torch nor transformers."""
+"""The files that runs and comparisons write, and the figures computed from them; needs neither torch nor transformers."""

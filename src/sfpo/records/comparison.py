@@ -1,4 +1,5 @@
-"""What is kept of every run: `steps.csv` and `evaluations.csv`, from which all that is said can be computed again."""
+"""The records that a comparison keeps of every run: `steps.csv` and `evaluations.csv`, which suffice to recompute every
+figure."""
 
 import csv
 import json
@@ -19,6 +20,12 @@ _LOGGED = {
     "entropy": "sfpo/entropy",
     "z": "sfpo/z",
     "alpha": "sfpo/alpha",
+    "active_share": "sfpo/active_share",
+    "kl_budget": "sfpo/kl_budget",
+    "kl_predicted": "sfpo/kl_predicted",
+    "kl_reached": "sfpo/kl_reached",
+    "line_search_steps": "sfpo/line_search_steps",
+    "passes": "sfpo/passes",
     "drift": "sfpo/drift",
     "grad_norm": "grad_norm",
     "equal_groups": "frac_reward_zero_std",
@@ -27,12 +34,12 @@ _EVALUATED = ("accuracy", "mean_length", "cut_off", "problems")
 
 
 def run_folder(folder: Path, variant: str, seed: int) -> Path:
-    """Where a comparison keeps one run of `sfpo train`."""
+    """The folder in which a comparison keeps one run of `sfpo train`."""
     return folder / "runs" / variant / f"seed-{seed}"
 
 
 def rows_of_run(folder: Path) -> tuple[list[Row], list[Row]]:
-    """Steps and evaluations of one run; `seconds` are those of rollouts and updates up to an evaluation."""
+    """Steps and evaluations of one run; `seconds` count rollouts and updates up to an evaluation."""
     rows = read_rows(folder / METRICS)
     logged = [row for row in rows if row["kind"] == "train"]
     so_far = spent(logged)
@@ -51,13 +58,13 @@ def rows_of_run(folder: Path) -> tuple[list[Row], list[Row]]:
 
 
 def is_finished(run: Path) -> bool:
-    """Whether a run of `sfpo train` came to its end."""
+    """Whether a run of `sfpo train` finished."""
     facts = run / RUN
     return facts.is_file() and "finished" in json.loads(facts.read_text())
 
 
 def collect(folder: Path, runs: list[tuple[str, int]]) -> None:
-    """Write the two files of a comparison from its finished runs, each a variant and a seed."""
+    """Write the two files of a comparison from its finished runs, each given as a variant and a seed."""
     steps: list[Row] = []
     evaluations: list[Row] = []
     for variant, seed in runs:
@@ -74,7 +81,7 @@ def read_evaluations(folder: Path) -> list[Row]:
 
 
 def read_steps(folder: Path) -> list[Row]:
-    """The rows of `steps.csv` under the keys of the training log, numbers as numbers; what was not logged is left out."""
+    """The rows of `steps.csv` under the keys of the training log, numbers as numbers, without values that were not logged."""
     return [{_LOGGED.get(name, name): value for name, value in row.items()} for row in _read(folder / STEPS)]
 
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 DRAWS = 4_000
 NEARLY = 0.95
-"""The share of the baseline's best that is a target too."""
+"""The share of the baseline's best that serves as a second target."""
 Array = NDArray[np.float64]
 
 
@@ -60,7 +60,7 @@ def smoothed(accuracy: Array) -> Array:
 
 
 def first_reached(amount: Array, curve: Array, target: float) -> float:
-    """How much, of `amount` (E,), it takes `curve` (E,) to reach `target`; infinite where it never does."""
+    """How much of `amount` (E,) `curve` (E,) needs to reach `target`; infinite if it never does."""
     above = np.flatnonzero(curve >= target)
     if not len(above):
         return math.inf
@@ -77,7 +77,7 @@ def best(runs: Runs) -> float:
 
 
 def reduction(variant: Runs, baseline: Runs, amount: str, share: float = 1.0) -> Reduction:
-    """Of `amount`, "rollouts" or "seconds", to the baseline's best or a share of it."""
+    """The reduction of `amount`, "rollouts" or "seconds", to reach the baseline's best or a share of it."""
     needed, ratio = _needed_and_ratio(variant, baseline, amount, share)
     seeds = len(variant.accuracy)
     draws = [_needed_and_ratio(_of(variant, s), _of(baseline, s), amount, share) for s in _draws(seeds)]
@@ -89,7 +89,7 @@ def reduction(variant: Runs, baseline: Runs, amount: str, share: float = 1.0) ->
 
 
 def mean_interval(values: Array) -> Interval:
-    """The mean of one value a seed (S,)."""
+    """The mean of one value per seed (S,)."""
     return _interval(float(values.mean()), [float(values[seeds].mean()) for seeds in _draws(len(values))])
 
 
@@ -110,7 +110,7 @@ def _needed_and_ratio(variant: Runs, baseline: Runs, amount: str, share: float) 
     target = share * float(curve.max())
     theirs = first_reached(getattr(baseline, amount).mean(0), curve, target)
     ours = first_reached(getattr(variant, amount).mean(0), smoothed(variant.accuracy.mean(0)), target)
-    if ours == theirs:  # also where neither improves on the start
+    if ours == theirs:  # also if neither improves on the start
         return ours, 1.0
     return ours, math.inf if ours == 0.0 else theirs / ours
 
@@ -128,7 +128,7 @@ def _draws(seeds: int) -> list[NDArray[np.int64]]:
 def _interval(value: float, draws: list[float]) -> Interval:
     if not draws:
         return Interval(value, None, None)
-    # Order statistics, not interpolation: "never" is infinite and cannot be averaged.
+    # Use order statistics instead of interpolation, because "never" is infinite and cannot be averaged.
     low, high = np.quantile(draws, (0.025, 0.975), method="nearest")
     return Interval(value, float(low), float(high))
 

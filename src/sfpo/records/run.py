@@ -1,4 +1,4 @@
-"""The files that a run leaves behind, and how their rows are read; needs neither torch nor transformers."""
+"""The files that a run writes, and how to read their rows; needs neither torch nor transformers."""
 
 import json
 from collections.abc import Iterable
@@ -11,12 +11,12 @@ Row = dict[str, Any]
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of a JSON lines file of a run, up to one that a killed run left unfinished; none where there is no file."""
+    """The rows of a run's JSON lines file, without one that a killed run left unfinished; none if there is no file."""
     if not path.exists():
         return []
     rows = []
-    # Only "\n" ends a row: a completion may hold the other characters that splitlines() splits at. The last row may end
-    # within a character.
+    # Only "\n" ends a row: a completion may hold the other characters at which splitlines() splits. The last row may end in
+    # the middle of a character.
     for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
         try:
             rows.append(json.loads(line))
@@ -26,7 +26,7 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def spent(steps: Iterable[Row]) -> dict[int, tuple[float, float]]:
-    """Rollouts sampled and seconds of rollouts and updates up to each logged step, and 0 at step 0.
+    """Rollouts sampled, and seconds spent on rollouts and updates, up to each logged step; both are 0 at step 0.
 
     Args:
         steps: the rows of kind "train", in order.
@@ -35,7 +35,7 @@ def spent(steps: Iterable[Row]) -> dict[int, tuple[float, float]]:
     previous = 0
     for row in steps:
         step = row["step"]
-        # What is logged is the mean since the last log.
+        # A logged value is the mean since the previous log.
         seconds = (row.get("sfpo/rollout_seconds", 0.0) + row.get("sfpo/update_seconds", 0.0)) * (step - previous)
         rollouts, elapsed = so_far[previous]
         so_far[step] = (row.get("sfpo/rollouts", rollouts), elapsed + seconds)

@@ -21,7 +21,7 @@ NEARLY_REDUCTION = {name: f"{name}_reduction_to_{efficiency.NEARLY:g}" for name 
 
 
 def write_summary(folder: Path) -> Summary:
-    """Compute what can be said of the finished runs and write both files."""
+    """Compute the figures of the finished runs and write both files."""
     summary = summarise(folder)
     (folder / SUMMARY).write_text(as_json(summary))
     (folder / TABLES).write_text(as_markdown(summary))
@@ -54,7 +54,7 @@ def summarise(folder: Path) -> Summary:
 
 
 def as_json(summary: Summary) -> str:
-    """As it stands in `summary.json`."""
+    """The text of `summary.json`."""
     return json.dumps(summary, indent=1, ensure_ascii=False) + "\n"
 
 
@@ -77,7 +77,7 @@ def _figures(done: dict[int, list[Row]], baseline: dict[int, list[Row]], seeds: 
         "final_accuracy": _json(efficiency.mean_interval(runs.accuracy[:, -1])),
         "best_accuracy": _json(efficiency.best_interval(runs)),
     }
-    # Only seeds that both have: they share prompts and random numbers.
+    # Compare only the seeds that both have, because those share prompts and random numbers.
     both = [seed for seed in own if seed in baseline]
     if both and len(baseline[both[0]]) == len(done[both[0]]):
         ours, theirs = _runs(done, both), _runs(baseline, both)
@@ -114,7 +114,7 @@ def _json(interval: Interval) -> dict[str, float | None]:
 
 
 def _finite(value: float | None) -> float | None:
-    """Rounded to what is meant, so that files are the same on every machine."""
+    """The value rounded to its meaningful digits, so that files are the same on every machine."""
     return float(f"{value:.6g}") if value is not None and math.isfinite(value) else None
 
 

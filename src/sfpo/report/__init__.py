@@ -1,1 +1,1 @@
-"""`sfpo report`: one page, and figures for papers, of a run or a comparison."""
+"""`sfpo report`: one page about a run or a comparison, and figures for papers."""

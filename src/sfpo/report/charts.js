@@ -1,4 +1,4 @@
-// Draws a figure of content.py with Observable Plot. Colours are CSS variables, so a change of theme needs no redrawing.
+// Draws a figure of content.py with Observable Plot. Colours are CSS variables, so a new theme needs no redrawing.
 "use strict";
 
 const charts = (() => {
@@ -16,7 +16,7 @@ const charts = (() => {
   };
 
   const MOST_BANDS = 6;
-  // The top of an axis on which everything is 0.
+  // The top of an axis whose values are all 0.
   const FLAT = { number: 1, integer: 1, percent: 0.1, times: 1 };
 
   function variable({ light, dark }) {
@@ -25,7 +25,7 @@ const charts = (() => {
     return `var(${name})`;
   }
 
-  // "lookahead,learning_rate=3e-4: 12.3 (11.9–12.8)": what is hovered over, and a cell of the table of values.
+  // "lookahead,learning_rate=3e-4: 12.3 (11.9–12.8)": the text for a hovered point and for a cell in the table of values.
   function spoken(point, axis) {
     const format = FORMATS[axis.form];
     const band = point.low === null || point.high === null ? "" : ` (${format(point.low)}–${format(point.high)})`;
@@ -44,12 +44,12 @@ const charts = (() => {
 
   function scale(axis, values) {
     const options = { label: axis.label, tickFormat: TICKS[axis.form], labelArrow: "none", type: axis.log ? "log" : "linear" };
-    // Steps and passes have nothing between them.
+    // Steps and passes have no values in between.
     if (axis.form === "integer" && !axis.log) {
       const [low, high] = d3.extent(values);
       if (high - low < 8) options.ticks = d3.range(Math.ceil(low), high + 1);
     }
-    // A setting that was swept is marked at its values.
+    // A swept setting has its ticks at its values.
     if (axis.log) {
       options.ticks = [...new Set(values)];
       options.tickFormat = (value) => (value < 1e-3 ? d3.format("~e") : TICKS[axis.form])(value);
@@ -64,7 +64,7 @@ const charts = (() => {
       marks.push(Plot.rectX(figure.shades, { x1: "0", x2: "1", fill: "var(--shade)", fillOpacity: 0.09 }));
     }
     marks.push(Plot.ruleY(figure.levels, { y: "value", stroke: "var(--soft)", strokeDasharray: "5 4" }));
-    // Many bands on top of one another hide what they belong to.
+    // Many overlapping bands hide the lines that they belong to.
     const banded = figure.series.length <= MOST_BANDS;
     const drawn = figure.series.map((series) => ({ series, data: points(series), color: variable(series.color) }));
     for (const { series, data, color } of drawn) {
@@ -76,7 +76,7 @@ const charts = (() => {
     }
     for (const { series, data, color } of drawn) {
       const known = data.filter((point) => point.y !== null);
-      // Above an area its own top is pointed at, and its own height is said.
+      // For an area, the pointer marks its top and the text gives its own height.
       for (const point of known) all.push({ ...point, at: series.style === "area" ? point.high : point.y, color });
       const markers = series.style === "points" || (series.style === "line" && data.length <= 12);
       const at = { x: "x", y: "y", ariaDescription: series.name };
@@ -119,7 +119,7 @@ const charts = (() => {
     });
   }
 
-  // A label and a text above each row, or one above the other where they would not fit side by side.
+  // A label and a text above each row, stacked if they do not fit side by side.
   function rows(figure, width, makeMarks, domain, text) {
     const longest = d3.max(figure.rows, (row) => row.label.length + text(row).length);
     const narrow = longest * 7 > width - 20;
@@ -183,7 +183,7 @@ const charts = (() => {
     return svg;
   }
 
-  // Header and rows of text: what the figure shows, for those who cannot see or hover.
+  // The figure as a header and rows of text, for readers who cannot see or hover.
   function table(figure) {
     if (figure.kind === "intervals") return [["", figure.x.label], ...figure.rows.map((row) => [row.label, row.text])];
     if (figure.kind === "bars") {

@@ -11,21 +11,22 @@ class Color:
     dark: str
 
 
-# The same colour for a method everywhere.
+# A method has the same colour everywhere.
 _METHODS = {
     "sfpo": Color("#d1570a", "#ff9350"),
     "grpo": Color("#0a6cb0", "#62b5f5"),
     "multi_epoch": Color("#008f69", "#35cfa2"),
     "lookahead": Color("#a2508b", "#e29bcf"),
+    "gxpo": Color("#8a6d00", "#d9bd3f"),
 }
 NEUTRAL = Color("#5d6673", "#a3adbb")
 
 DASHES = ((), (6, 3), (2, 2), (9, 3, 2, 3))
-"""Lines and gaps, in points, that tell lines of like colour apart."""
+"""Lengths of dashes and gaps, in points, which distinguish lines of similar colour."""
 
 
 def color_of(method: str) -> Color:
-    """Grey for a method that is not known here."""
+    """The colour of a method; grey for an unknown one."""
     return _METHODS.get(method, NEUTRAL)
 
 
@@ -41,7 +42,7 @@ def shades(color: Color, count: int) -> list[Color]:
 
 
 def _mix(color: str, first: str, last: str, at: float) -> str:
-    """From a good part of the way to `first` at 0, over the colour itself, to as far towards `last` at 1."""
+    """Mix the colour with 40 % of `first` at 0, leave it unchanged at 0.5, and mix it with 40 % of `last` at 1."""
     other, share = (first, 0.8 * (0.5 - at)) if at < 0.5 else (last, 0.8 * (at - 0.5))
     parts = zip(_channels(color), _channels(other), strict=True)
     return "#" + "".join(f"{round(own + share * (towards - own)):02x}" for own, towards in parts)

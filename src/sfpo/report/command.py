@@ -1,4 +1,4 @@
-"""`sfpo report`: a page of a run or a comparison, and its figures for papers."""
+"""`sfpo report`: a page about a run or a comparison, and its figures for papers."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,17 +12,17 @@ def main(arguments: Sequence[str]) -> int:
     """Run `sfpo report`; returns the exit code.
 
     Raises:
-        UsageError: nothing to report, or a file that cannot be written.
+        UsageError: there is nothing to report, or a file cannot be written.
     """
     parser = Parser(
         prog="sfpo report",
-        description="Write one HTML file about a run of sfpo train or a comparison of sfpo compare: it needs no network "
-        "and can be sent as it is.",
+        description="Write one HTML file about a run of sfpo train or a comparison of sfpo compare. The file needs no "
+        "network and can be shared as it is.",
     )
     parser.add_argument("folder", type=Path, help="the --output_dir of sfpo train or sfpo compare")
     parser.add_argument("--output", type=Path, help="the file to write (default: report.html in the folder)")
     parser.add_argument(
-        "--png", action="store_true", help="write the figures as PNG, too, into figures/ in the folder"
+        "--png", action="store_true", help="also write the figures as PNG files, into figures/ in the folder"
     )
     options = parser.parse_args(arguments)
     print(f"Report   {write_report(options.folder, options.output)}")
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _write_figures(folder: Path) -> Path:
-    # A page needs no matplotlib.
+    # Only the PNG files need matplotlib, so it is imported here.
     try:
         from sfpo.report.png import write_figures
     except ModuleNotFoundError as error:

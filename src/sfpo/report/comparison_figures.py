@@ -1,4 +1,4 @@
-"""The figures of a comparison. Accuracies and reductions are those of its summary; the rest are means over seeds."""
+"""The figures of a comparison. Accuracies and reductions come from its summary; the rest are means over seeds."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,6 +8,7 @@ from sfpo.report.colors import DASHES, NEUTRAL, Color, color_of, shades
 from sfpo.report.figure import Axis, Bars, Curves, Estimate, Figure, Intervals, Level, Series, Stack, Values
 from sfpo.report.folder import Comparison, Run, Variant, column
 from sfpo.report.gate import has_gate
+from sfpo.report.region import has_region
 from sfpo.report.run_figures import ACCURACY, NATS, NORM, REWARD, ROLLOUTS, SECONDS, STEP, TOKENS, passes_of
 from sfpo.report.thinning import thinned
 
@@ -15,7 +16,7 @@ _RANGE = "Mean over seeds; band: from the lowest to the highest seed."
 
 
 class ComparisonFigures:
-    """Draws every variant in one colour and dash throughout."""
+    """Draws each variant with the same colour and dash in all figures."""
 
     def __init__(self, comparison: Comparison, most: int) -> None:
         self._variants = comparison.variants
@@ -24,11 +25,11 @@ class ComparisonFigures:
         self.looks = _looks(comparison.variants)
 
     def results(self) -> list[Figure]:
-        """Accuracy, and what is saved on the way to the baseline's best."""
+        """Accuracy, and the rollouts and seconds saved to reach the baseline's best."""
         figures: list[Figure] = []
         drawn = [variant for variant in self._variants if "curve" in variant.figures]
         if drawn:
-            # A target is drawn only where all share it.
+            # Draw the target only if all variants share it.
             targets = {float(target) for variant in drawn if (target := variant.figures.get("target_accuracy"))}
             levels = [Level(target, "GRPO's best") for target in targets] if len(targets) == 1 else []
             seeds = max(len(variant.figures["seeds_done"]) for variant in drawn)
@@ -47,12 +48,14 @@ class ComparisonFigures:
             if rows:
                 axis = Axis(f"times fewer {amount}", "times")
                 title = f"{amount.capitalize()} saved on the way to GRPO's best accuracy"
-                caption = "95 % bootstrap intervals over seeds; right of 1× is less than GRPO needs."
+                caption = (
+                    f"95 % bootstrap intervals over seeds; right of 1×, a variant needs fewer {amount} than GRPO."
+                )
                 figures.append(Intervals(key, title, caption, axis, rows, 1.0))
         return figures + self._swept()
 
     def training(self) -> list[Figure]:
-        """What the variants sample, earn and cost."""
+        """The variants' rewards, response lengths, gradient norms and seconds."""
         mean_length = [
             Series(variant.name, curve["rollouts"], curve["length"], *self._look(variant))
             for variant in self._variants
@@ -69,14 +72,15 @@ class ComparisonFigures:
         return [*figures, *self._over_steps("grad_norm", "Gradient norm", NORM, "grad_norm"), *self._time()]
 
     def gate(self) -> list[Figure]:
-        """Entropy of all variants and α of those with a gate."""
+        """Entropy of all variants, α of those in which it varies, and the KL of those with a budget."""
         return [
             *self._over_steps("entropy", "Entropy", NATS, "sfpo/entropy"),
-            *self._over_steps("alpha", "α", Axis("α, mean over seeds"), "sfpo/alpha", _any_has_gate),
+            *self._over_steps("alpha", "α", Axis("α, mean over seeds"), "sfpo/alpha", _alpha_varies),
+            *self._over_steps("kl_reached", "KL before the slow pass", NATS, "sfpo/kl_reached"),
         ]
 
     def passes(self) -> list[Figure]:
-        """How far each pass is from the sampling policy, averaged over the steps that took it and over seeds."""
+        """The distance of each pass from the sampling policy, averaged over the steps that made the pass and over seeds."""
         figures: list[Figure] = []
         for key, title, axis in (
             ("kl", "KL from the sampling policy, pass by pass", Axis("KL (nats per token)")),
@@ -99,7 +103,7 @@ class ComparisonFigures:
         return figures
 
     def _look(self, variant: Variant) -> tuple[Color, Values, Values, Any, tuple[int, ...]]:
-        """What follows x and y of a series without a band."""
+        """The arguments of a series without a band that follow x and y."""
         color, dash = self.looks[variant.name]
         return color, [], [], "line", dash
 
@@ -112,14 +116,14 @@ class ComparisonFigures:
 
     def _reduction(self, variant: Variant, key: str) -> Estimate:
         interval = variant.figures[key]
-        # 0 stands for never: there is no value to draw then, but an interval may start there.
+        # 0 means never: then there is no value to draw, but an interval may start at 0.
         several = interval["low"] is not None or interval["high"] is not None
         low = interval["low"] or 0.0 if several else None
         color, _ = self.looks[variant.name]
         return Estimate(variant.name, interval["value"] or None, low, interval["high"], times(interval), color)
 
     def _swept(self) -> list[Figure]:
-        """Final accuracy against a setting, where it is the only one that varies and a number."""
+        """Final accuracy against a setting, if this is the only one that varies and its values are numbers."""
         if len(self._varied) != 1:
             return []
         ((setting, values),) = self._varied.items()
@@ -187,7 +191,7 @@ class ComparisonFigures:
                 rows.append(Stack(variant.name, [rollout, update]))
         if not rows:
             return []
-        caption = "Mean over steps and seeds; evaluations are not counted."
+        caption = "Mean over steps and seeds, without evaluations."
         parts = [("rollouts", NEUTRAL), ("update", Color("#b98a1d", "#e0b94f"))]
         return [Bars("time", "Time of a step", caption, Axis("seconds per step"), parts, rows)]
 
@@ -201,8 +205,8 @@ def _looks(variants: list[Variant]) -> dict[str, tuple[Color, tuple[int, ...]]]:
     return looks
 
 
-def _any_has_gate(variant: Variant) -> bool:
-    return any(has_gate(run) for run in variant.runs.values())
+def _alpha_varies(variant: Variant) -> bool:
+    return any(has_gate(run) or has_region(run) for run in variant.runs.values())
 
 
 def _pass_values(runs: list[Run], index: int, key: str) -> list[float]:

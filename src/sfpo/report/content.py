@@ -1,4 +1,4 @@
-"""All that a page says, as plain data: what `page.js` lays out."""
+"""The whole content of a page as plain data, which `page.js` lays out."""
 
 import math
 from dataclasses import asdict, dataclass, field
@@ -24,8 +24,9 @@ from sfpo.report.headline import (
 from sfpo.report.run_figures import passes_of
 from sfpo.report.setup import Setup, setup_of_comparison, setup_of_run
 from sfpo.report.thinning import thinned
+from sfpo.report.wording import counted
 
-# What keeps a page of many long runs at a few megabytes.
+# These limits keep a page about many long runs at a few megabytes.
 _STEPS_PER_RUN = 400
 _STEPS_OF_ALL_RUNS = 8_000
 _CHARACTERS_OF_COMPLETIONS = 1_500_000
@@ -34,7 +35,7 @@ _CHARACTERS_OF_A_TEXT = 6_000
 
 @dataclass(frozen=True)
 class Legend:
-    """How a variant's lines are drawn; `label` tells it from others of its method."""
+    """The look of a variant's lines; `label` distinguishes it from other variants of its method."""
 
     name: str
     method: str
@@ -45,7 +46,7 @@ class Legend:
 
 @dataclass(frozen=True)
 class Completions:
-    """Rows of step, prompt, completion, answer and reward."""
+    """Completions as rows of step, prompt, completion, answer and reward."""
 
     note: str
     rows: list[tuple[int | None, str, str, str, float | None]]
@@ -53,7 +54,7 @@ class Completions:
 
 @dataclass(frozen=True)
 class RunDetails:
-    """What is shown of the run that the reader has chosen."""
+    """The parts of the page about the run that the reader has chosen."""
 
     name: str
     method: str
@@ -67,7 +68,7 @@ class RunDetails:
 
 @dataclass(frozen=True)
 class Content:
-    """One report. Figures of all runs together stand beside those of each."""
+    """One report, with figures of all runs together and of each run."""
 
     kind: str
     title: str
@@ -86,7 +87,7 @@ class Content:
 
 
 def content_of(shown: Run | Comparison) -> Content:
-    """Of a run or a comparison."""
+    """The content for a run or a comparison."""
     return _of_run(shown) if isinstance(shown, Run) else _of_comparison(shown)
 
 
@@ -117,7 +118,7 @@ def _of_comparison(comparison: Comparison) -> Content:
     most = max(40, min(_STEPS_PER_RUN, _STEPS_OF_ALL_RUNS // max(1, len(runs))))
     figures = ComparisonFigures(comparison, most)
     characters = _CHARACTERS_OF_COMPLETIONS // max(1, len(runs))
-    facts = [_count(len(comparison.variants), "variant"), _count(len(comparison.seeds), "seed")]
+    facts = [counted(len(comparison.variants), "variant"), counted(len(comparison.seeds), "seed")]
     if comparison.held_out_problems:
         facts.append(f"{comparison.held_out_problems:,} held-out problems")
     return Content(
@@ -142,7 +143,7 @@ def _of_comparison(comparison: Comparison) -> Content:
 
 
 def as_data(content: Content) -> Any:
-    """For JSON: dataclasses as dictionaries, numbers to six digits, None for what is not finite."""
+    """Content as JSON can hold it: dictionaries for dataclasses, numbers with six digits, None for non-finite values."""
     return _short(asdict(content))
 
 
@@ -162,12 +163,12 @@ def _details(run: Run, most: int, characters: int) -> RunDetails:
 def _sentence_on_passes(run: Run) -> str:
     count = passes_of(run)
     if count == 0:
-        return "Nothing was recorded of this run's passes."
-    slow = ", the last of them the slow correction" if run_figures.is_slow(run, count - 1) else ""
+        return "This run recorded nothing about its passes."
+    slow = "; the last one is the slow correction" if run_figures.is_slow(run, count - 1) else ""
     passes = "One pass" if count == 1 else f"Up to {count} passes"
-    pass_0 = "Pass 0 stays at the policy that sampled: its ratio is 1, its KL 0, and nothing is clipped."
+    pass_0 = "Pass 0 starts and stays at the sampling policy: its ratio is 1, its KL is 0, and it clips no tokens."
     if run_figures.moves_in_pass_0(run):
-        pass_0 = "Pass 0 has several mini-batches; the later ones start away from the policy that sampled."
+        pass_0 = "Pass 0 has several mini-batches; the later ones start at a distance from the sampling policy."
     return f"{passes} over each batch of rollouts{slow}. {pass_0}"
 
 
@@ -183,7 +184,7 @@ def _label(variant: Variant, comparison: Comparison) -> str:
 
 
 def _completions(rows: list[Row], characters: int) -> Completions:
-    """Evenly spread over the run, as many as fit into so many characters."""
+    """The completions that fit into `characters`, evenly spread over the run."""
     if not rows:
         return Completions("No completions were recorded.", [])
     cells: list[tuple[int | None, str, str, str, float | None]] = [
@@ -210,10 +211,6 @@ def _cut(text: Any) -> str:
     text = "" if text is None else str(text)
     left_out = len(text) - _CHARACTERS_OF_A_TEXT
     return text if left_out <= 0 else f"{text[:_CHARACTERS_OF_A_TEXT]} … ({left_out:,} more characters)"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _short(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What a figure shows, apart from how it is drawn: on the page by Observable Plot, for papers by matplotlib."""
+"""The data of a figure, independent of who draws it: Observable Plot on the page, matplotlib for papers."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -11,7 +11,7 @@ Values = list[float | None]
 
 @dataclass(frozen=True)
 class Axis:
-    """The label says the unit; `form` how values are written."""
+    """An axis; the label includes the unit, and `form` determines how values are written."""
 
     label: str
     form: Form = "number"
@@ -20,9 +20,9 @@ class Axis:
 
 @dataclass(frozen=True)
 class Series:
-    """One line, straight or in steps, or points, or an area from `low` to `high`; a None leaves a gap.
+    """One line with straight or stepped segments, or points, or an area from `low` to `high`; None leaves a gap.
 
-    `low` and `high` are as long as `y`, or empty where there is no band.
+    `low` and `high` are as long as `y`, or empty if there is no band.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Level:
 
 @dataclass(frozen=True)
 class Curves:
-    """Series over a common axis. `shades` are ranges of x that are marked, and `shade_label` says as what."""
+    """Series over a common axis. `shades` are ranges of x to mark, and `shade_label` says what they mean."""
 
     name: str
     title: str
@@ -61,7 +61,7 @@ class Curves:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its interval; `text` says it, also where there is no value to draw."""
+    """A value with its interval; `text` puts it into words, even if there is no value to draw."""
 
     label: str
     value: float | None
@@ -73,7 +73,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Intervals:
-    """Estimates one under another. `reference` is where nothing is gained or lost."""
+    """Estimates below one another. `reference` is the value at which nothing is gained or lost."""
 
     name: str
     title: str

@@ -1,4 +1,4 @@
-"""What a run or a comparison left in its folder, as plain data."""
+"""Read the folder of a run or a comparison as plain data."""
 
 import json
 import math
@@ -9,14 +9,17 @@ from typing import Any
 import yaml
 
 from sfpo.errors import UsageError
+from sfpo.options import config_of
 from sfpo.records.comparison import EVALUATIONS, STEPS, read_evaluations, read_steps, run_folder
+from sfpo.records.provenance import PROVENANCE
 from sfpo.records.run import COMPLETIONS, CONFIG, METRICS, RUN, Row, read_rows, spent
+from sfpo.records.settings import settings_of_run, settings_of_variant
 from sfpo.records.summary import SPECIFICATION, SUMMARY
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run of `sfpo train`; rows are as in its `metrics.jsonl` and `completions.jsonl`."""
+    """One run of `sfpo train`, with the rows of its `metrics.jsonl` and `completions.jsonl`."""
 
     name: str
     method: str
@@ -25,13 +28,13 @@ class Run:
     benchmarks: list[Row] = field(default_factory=list)
     completions: list[Row] = field(default_factory=list)
     configuration: str = ""
-    """The text of `config.yaml`, empty where there is none."""
+    """The text of `config.yaml`, empty if there is none."""
     settings: dict[str, Any] = field(default_factory=dict)
-    """What that text says."""
+    """The settings in that text, or in the comparison if the run left no such text, and the defaults of all others."""
     facts: dict[str, Any] = field(default_factory=dict)
     """`run.json`."""
     notes: list[str] = field(default_factory=list)
-    """What could not be read."""
+    """Remarks for the reader, such as files that cannot be read."""
 
     @property
     def spent(self) -> dict[int, tuple[float, float]]:
@@ -41,7 +44,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Variant:
-    """One entry of a comparison with its runs by seed; `figures` is its entry in `summary.json`, empty without one."""
+    """One entry of a comparison with its runs by seed; `figures` is its entry in `summary.json`, empty if it has none."""
 
     name: str
     method: str
@@ -61,10 +64,12 @@ class Comparison:
     variants: list[Variant]
     held_out_problems: int
     notes: list[str]
+    provenance: Any
+    """The code, versions and machine that made it, as far as they are known."""
 
     @property
     def varied(self) -> dict[str, list[str]]:
-        """Settings in which the variants differ, with their values; a comparison that was added to has them all."""
+        """Settings that differ between the variants, with all their values, including those of variants added later."""
         values: dict[str, list[str]] = {}
         for variant in self.variants:
             for name, value in variant.settings.items():
@@ -74,10 +79,10 @@ class Comparison:
 
 
 def read_folder(folder: Path) -> Run | Comparison:
-    """What `folder` holds.
+    """The run or the comparison in `folder`.
 
     Raises:
-        UsageError: it is not a folder, or neither a run nor a comparison, or a file of it is broken.
+        UsageError: `folder` is not a folder, holds neither a run nor a comparison, or one of its files is broken.
     """
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder: give the --output_dir of sfpo train or sfpo compare")
@@ -92,7 +97,7 @@ def read_folder(folder: Path) -> Run | Comparison:
 
 
 def read_run(folder: Path, name: str) -> Run:
-    """The run in `folder`, as far as it got."""
+    """The run in `folder`, finished or not."""
     notes = []
     configuration = _text(folder / CONFIG)
     try:
@@ -101,12 +106,12 @@ def read_run(folder: Path, name: str) -> Run:
             raise yaml.YAMLError
     except yaml.YAMLError:
         settings = {}
-        notes.append(f"{CONFIG} is not a configuration that can be read.")
+        notes.append(f"{CONFIG} cannot be read as a configuration.")
     rows = [row for row in read_rows(folder / METRICS) if isinstance(row, dict) and isinstance(row.get("step"), int)]
     completions = [row for row in read_rows(folder / COMPLETIONS) if isinstance(row, dict)]
     facts = _json(folder / RUN) if (folder / RUN).is_file() else {}
     if "finished" not in facts and not any(row.get("kind") == "summary" for row in rows):
-        notes.append("This run did not come to its end: what it recorded so far is shown.")
+        notes.append("This run has not finished: the report shows the steps that it has recorded.")
     kinds = {kind: [row for row in rows if row.get("kind") == kind] for kind in ("train", "evaluation", "benchmark")}
     return Run(
         name,
@@ -116,14 +121,14 @@ def read_run(folder: Path, name: str) -> Run:
         kinds["benchmark"],
         completions,
         configuration,
-        settings,
+        settings_of_run(settings),
         facts,
         notes,
     )
 
 
 def column(rows: list[Row], key: str) -> list[float | None]:
-    """One value a row; None for what is missing or not a finite number."""
+    """One value per row; None if it is missing or not a finite number."""
     return [
         float(value) if isinstance(value := row.get(key), int | float) and math.isfinite(value) else None
         for row in rows
@@ -137,7 +142,7 @@ def _read_comparison(folder: Path) -> Comparison:
     if (folder / SUMMARY).is_file():
         summary = _json(folder / SUMMARY)
     else:
-        notes.append("There is no summary yet: finish the comparison with the same sfpo compare command.")
+        notes.append("There is no summary yet: repeat the same sfpo compare command to finish the comparison.")
     recorded = _recorded_runs(folder)
     variants = []
     try:
@@ -152,14 +157,15 @@ def _read_comparison(folder: Path) -> Comparison:
                     runs[seed] = read_run(path, label)
                 elif (name, seed) in recorded:
                     steps, evaluations = recorded[name, seed]
-                    runs[seed] = Run(label, variant["method"], steps, evaluations)
+                    settings = settings_of_variant(specification, variant, _common_file(specification, notes))
+                    runs[seed] = Run(label, variant["method"], steps, evaluations, settings=settings)
             variants.append(Variant(name, variant["method"], variant["settings"], runs, figures))
             notes += [f"{name}, seed {one['seed']} failed: {one['error']}" for one in figures.get("failed", [])]
         methods = list(dict.fromkeys(variant.method for variant in variants))
         variants.sort(key=lambda one: (methods.index(one.method), [_order(value) for value in one.settings.values()]))
         unfinished = [variant.name for variant in variants if summary and "curve" not in variant.figures]
         if unfinished:
-            notes.append(f"Without a finished run, so without results: {', '.join(unfinished)}.")
+            notes.append(f"No results yet, because no run has finished: {', '.join(unfinished)}.")
         return Comparison(
             specification["model"],
             specification["task"],
@@ -168,6 +174,7 @@ def _read_comparison(folder: Path) -> Comparison:
             variants,
             int(summary.get("held_out_problems", 0)),
             notes,
+            specification.get(PROVENANCE),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(
@@ -175,8 +182,18 @@ def _read_comparison(folder: Path) -> Comparison:
         ) from error
 
 
+def _common_file(specification: dict[str, Any], notes: list[str]) -> dict[str, Any]:
+    """The configuration file that a comparison used for all its runs."""
+    try:
+        return config_of(specification["train"])
+    except UsageError as error:
+        if (note := f"{error}: the report assumes the defaults for its settings.") not in notes:
+            notes.append(note)
+        return {}
+
+
 def _recorded_runs(folder: Path) -> dict[tuple[str, int], tuple[list[Row], list[Row]]]:
-    """Steps and evaluations by variant and seed from a comparison's own files, for runs whose folders are not there."""
+    """Steps and evaluations by variant and seed from a comparison's own files, for runs whose folders are missing."""
     runs: dict[tuple[str, int], tuple[list[Row], list[Row]]] = {}
     if not ((folder / STEPS).is_file() and (folder / EVALUATIONS).is_file()):
         return runs
@@ -193,7 +210,7 @@ def _recorded_runs(folder: Path) -> dict[tuple[str, int], tuple[list[Row], list[
 
 
 def _order(value: str) -> tuple[float, str]:
-    """Numbers by size, before other settings."""
+    """Sort key that puts numbers first, by size, and other settings after them."""
     try:
         return float(value), ""
     except ValueError:
@@ -208,7 +225,7 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(_text(path))
     except json.JSONDecodeError as error:
-        raise UsageError(f"{path} is not JSON ({error}): was it edited, or its writing cut short?") from error
+        raise UsageError(f"{path} is not JSON ({error}): was it edited, or only partly written?") from error
     if not isinstance(value, dict):
         raise UsageError(f"{path} does not hold a JSON object")
     return value

@@ -1,6 +1,13 @@
-"""What the entropy gate of a run did, from its records."""
+"""How α was decided in a run, above all by the entropy gate, from the run's records."""
 
+from dataclasses import dataclass
+
+from sfpo.records.run import Row
+from sfpo.report import region
 from sfpo.report.folder import Run, column
+from sfpo.report.region import has_region
+from sfpo.report.wording import counted
+from sfpo.settings import SlowFastSettings
 
 
 def has_gate(run: Run) -> bool:
@@ -8,21 +15,43 @@ def has_gate(run: Run) -> bool:
     return any("sfpo/gate_closed" in row or "sfpo/z" in row for row in run.steps)
 
 
-def threshold(run: Run) -> tuple[float, bool]:
-    """τ, and whether the gate acts on both sides."""
-    tau = column([run.settings], "entropy_threshold")[0]
-    return 1.0 if tau is None else tau, run.settings.get("gate_sides", "two") == "two"
+@dataclass(frozen=True)
+class Band:
+    """The entropies that the gate allows: within τ standard deviations of the mean of the last `window` steps."""
+
+    tau: float
+    is_two_sided: bool
+    window: int
+
+    @property
+    def text(self) -> str:
+        """The band in words, as an interval of Z."""
+        return f"the band of ±{self.tau:g}" if self.is_two_sided else f"what τ = {self.tau:g} allows"
+
+
+def band(run: Run) -> Band:
+    """The band of a run's gate; a setting that is not a number is replaced by its default."""
+    (tau,), (window,) = (column([run.settings], name) for name in ("entropy_threshold", "entropy_window"))
+    return Band(
+        SlowFastSettings.entropy_threshold if tau is None else tau,
+        run.settings["gate_sides"] == "two",
+        SlowFastSettings.entropy_window if window is None else int(window),
+    )
 
 
 def closed_steps(run: Run) -> list[int]:
     """Steps whose α the gate set to 0."""
-    if not has_gate(run):
-        return []
-    return [row["step"] for row, alpha in zip(run.steps, column(run.steps, "sfpo/alpha"), strict=True) if alpha == 0.0]
+    return [row["step"] for row in run.steps if _is_closed(row)] if has_gate(run) else []
+
+
+def _is_closed(row: Row) -> bool:
+    closed, alpha, share = (column([row], f"sfpo/{name}")[0] for name in ("gate_closed", "alpha", "active_share"))
+    # A comparison's own records have only α, which is also 0 with a KL budget if all completions have zero advantage.
+    return closed == 1.0 if closed is not None else alpha == 0.0 and share != 0.0
 
 
 def closed_ranges(run: Run) -> list[tuple[float, float]]:
-    """The same as ranges of steps in the log, each widened by half a step."""
+    """The `closed_steps` as ranges of consecutive log rows, each widened by half a step on both sides."""
     closed = set(closed_steps(run))
     ranges: list[tuple[float, float]] = []
     previous_closed = False
@@ -41,23 +70,38 @@ def what_happened(run: Run) -> str:
     if not alphas:
         return "This run recorded no α."
     count, opened = len(run.steps), max(alphas)
+    if has_region(run):
+        return " ".join(
+            [
+                *([_how_often(len(closed_steps(run)))] if has_gate(run) else []),
+                region.what_happened(run),
+            ]
+        )
+    # GXPO makes a plain step where there is no gradient.
+    idle = sum(alpha == 0.0 for alpha in alphas) - len(closed_steps(run))
+    everywhere = f"α was {opened:g} in all {count:,} steps"
+    if idle and opened:
+        everywhere += f" but {idle:,}, in which no completion had an advantage"
     if not has_gate(run):
         if opened == 0.0:
-            return "Plain GRPO: α is 0 by configuration in every step, and there is no gate."
-        return f"No gate acted: α was {opened:g} in all {count:,} steps."
+            return f"Plain GRPO: {everywhere}, and there is no gate."
+        return f"No gate acted: {everywhere}."
     closed = closed_steps(run)
-    tau, two_sided = threshold(run)
+    allowed = band(run)
     if not closed:
         if not any("sfpo/z" in row for row in run.steps):
-            return f"The gate's window was never full in {count:,} steps: α stayed {opened:g}."
-        band = f"the band of ±{tau:g}" if two_sided else f"what τ = {tau:g} allows"
-        return f"The gate stayed open: Z never left {band}, and α was {opened:g} in all {count:,} steps."
+            return f"The gate's window of {allowed.window} was never full: {everywhere}."
+        return f"The gate stayed open: Z never left {allowed.text}, and {everywhere}."
     first = next(row for row in run.steps if row["step"] == closed[0])
     z = column([first], "sfpo/z")[0]
     at = f"at step {closed[0]:,}" + ("" if z is None else f", where Z was {z:.2f}".replace("-", "−"))
     ranges = [_spell(low + 0.5, high - 0.5) for low, high in closed_ranges(run)]
     shown = ", ".join(ranges[:8]) + (f" and {len(ranges) - 8} more ranges" if len(ranges) > 8 else "")
     return f"α went to 0 {at}. Plain GRPO in {len(closed):,} of {count:,} steps: {shown}."
+
+
+def _how_often(closed: int) -> str:
+    return f"The entropy gate closed in {counted(closed, 'step')}." if closed else "The entropy gate never closed."
 
 
 def _spell(first: float, last: float) -> str:

@@ -1,4 +1,4 @@
-"""The numbers at the head of a report, with their intervals, and its tables."""
+"""The numbers at the top of a report, with their intervals, and its tables."""
 
 from dataclasses import dataclass, field
 
@@ -8,13 +8,14 @@ from sfpo.report.colors import NEUTRAL, Color, color_of
 from sfpo.report.folder import Comparison, Run, Variant, column
 from sfpo.report.gate import closed_steps, has_gate
 from sfpo.report.run_figures import evaluated, interval_of
+from sfpo.report.wording import counted
 
 _MOST_CARDS = 6
 
 
 @dataclass(frozen=True)
 class Card:
-    """`value` is large, `detail` right below it, `lines` further down."""
+    """A card that shows `value` in large type, `detail` right below it, and `lines` further down."""
 
     label: str
     value: str
@@ -25,7 +26,7 @@ class Card:
 
 @dataclass(frozen=True)
 class Table:
-    """Text cells; the first column names the row. `colors` has one for each row, or none."""
+    """A table of text cells whose first column names the row. `colors` has one colour per row, or none at all."""
 
     title: str
     caption: str
@@ -68,7 +69,7 @@ def cards_of_run(run: Run) -> list[Card]:
     if has_gate(run):
         closed = closed_steps(run)
         value = f"closed at step {closed[0]:,}" if closed else "open"
-        detail = f"{len(closed):,} of {len(run.steps):,} steps were plain GRPO"
+        detail = f"closed in {len(closed):,} of {counted(len(run.steps), 'step')}"
         cards.append(Card("entropy gate", value, detail, [], color))
     return cards
 
@@ -93,7 +94,7 @@ def tables_of_run(run: Run) -> list[Table]:
 
 
 def cards_of_comparison(comparison: Comparison) -> list[Card]:
-    """What each variant saves on the way to its baseline's best; none where a sweep has too many to single some out."""
+    """Each variant's savings to reach its baseline's best; no cards if a sweep has too many variants to show them all."""
     shown = [
         variant
         for variant in comparison.variants
@@ -103,7 +104,7 @@ def cards_of_comparison(comparison: Comparison) -> list[Card]:
 
 
 def tables_of_comparison(comparison: Comparison, looks: dict[str, Color]) -> list[Table]:
-    """Efficiency and accuracy, as in the comparison's own summary."""
+    """The efficiency and accuracy tables of the comparison's own summary."""
     tables = []
     efficient = [variant for variant in comparison.variants if "rollout_reduction" in variant.figures]
     if efficient:
@@ -111,7 +112,7 @@ def tables_of_comparison(comparison: Comparison, looks: dict[str, Color]) -> lis
         for variant in efficient:
             figures = variant.figures
             target = figures.get("target_accuracy")
-            nearly = figures.get(NEARLY_REDUCTION["rollout"])  # not in a summary written before it was defined
+            nearly = figures.get(NEARLY_REDUCTION["rollout"])  # missing in summaries written before its definition
             rows.append(
                 [
                     variant.name,
@@ -149,7 +150,7 @@ def tables_of_comparison(comparison: Comparison, looks: dict[str, Color]) -> lis
 
 
 def gate_tables_of_comparison(comparison: Comparison) -> list[Table]:
-    """Where the gate of each run closed."""
+    """The steps at which the gate of each run closed."""
     rows = []
     for variant in comparison.variants:
         for seed, run in variant.runs.items():
@@ -157,7 +158,7 @@ def gate_tables_of_comparison(comparison: Comparison) -> list[Table]:
                 closed = closed_steps(run)
                 cells = [f"{closed[0]:,}" if closed else "never", f"{len(closed):,} of {len(run.steps):,}"]
                 rows.append([variant.name, str(seed), *cells])
-    columns = ["variant", "seed", "first step with α = 0", "steps of plain GRPO"]
+    columns = ["variant", "seed", "first closed step", "closed steps"]
     return [Table("When the gates closed", "One row for each run that has a gate.", columns, rows)] if rows else []
 
 
@@ -165,7 +166,7 @@ def _card(variant: Variant) -> Card:
     figures = variant.figures
     final = f"{percent(figures['final_accuracy'])} accuracy at the end"
     if figures["rollouts_to_target"]["value"] is None:
-        # Over how many draws of seeds this holds is in the text too.
+        # The text also says in how many draws of seeds the target is never reached.
         value, _, detail = times(figures["rollout_reduction"]).partition(" (")
         lines = ["GRPO's best accuracy, within the same budget", final]
         return Card(variant.name, value, detail.rstrip(")"), lines, color_of(variant.method))

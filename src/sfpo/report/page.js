@@ -1,4 +1,4 @@
-// Lays out what content.py says. Everything in it is put on the page as text, never as markup.
+// Lays out the data from content.py. All of it is put on the page as text, never as markup.
 "use strict";
 
 (() => {
@@ -9,7 +9,7 @@
   const COMPLETIONS_AT_A_TIME = 25;
   const hidden = new Set();
   const FEW_VARIANTS = 8;
-  // The first run shown is one whose gate and passes say something.
+  // The first run shown is an SFPO run, because its gate and passes have something to show.
   let chosen = Math.max(0, content.runs.findIndex((run) => run.method === "sfpo"));
 
   // An element with its attributes; a child is an element or text.
@@ -23,7 +23,7 @@
     return made;
   }
 
-  // The line of a series as it is drawn.
+  // The sample in a legend that shows how a series is drawn.
   const KEYS = {
     line: ["line", 26, 6, { x1: 0, x2: 26, y1: 3, y2: 3 }],
     points: ["circle", 8, 8, { cx: 4, cy: 4, r: 3.5 }],
@@ -45,7 +45,7 @@
 
   // ---- Figures
 
-  const drawn = new Map(); // where a figure is drawn, and how
+  const drawn = new Map(); // from a figure's element to the function that draws it
   const sizes = new ResizeObserver((entries) => {
     for (const entry of entries) drawn.get(entry.target)?.();
   });
@@ -67,7 +67,7 @@
       hint.hidden = !(series?.length > charts.MOST_BANDS && series.some((one) => one.low.length));
       const empty = !(series ?? rows).length;
       place.replaceChildren(
-        empty ? element("p", { class: "empty" }, "Every line is switched off above.") : charts.draw({ ...figure, series, rows }, width),
+        empty ? element("p", { class: "empty" }, "All lines are switched off in the legend above.") : charts.draw({ ...figure, series, rows }, width),
       );
     };
     drawn.set(place, draw);
@@ -97,7 +97,7 @@
     return legend;
   }
 
-  // `follows` the legend of the variants, where there is one.
+  // `follows`: whether the figures obey the legend of the variants, if there is one.
   function figureGrid(figures, follows = false) {
     return element("div", { class: "figures" }, ...figures.map((figure) => figureCard(figure, follows)));
   }
@@ -113,8 +113,8 @@
     return element("div", { class: colors.length ? "scroll whole" : "scroll", tabindex: 0, role: "region", "aria-label": label }, table);
   }
 
-  // Switches variants on and off in every figure of the comparison, one by one or a method at a time; the one pointed at
-  // stands out.
+  // Switches variants on and off in every figure of the comparison, one at a time or all of a method; highlights the
+  // variant under the pointer.
   function legend() {
     if (content.legend.length < 2) return "";
     const redraw = () => {
@@ -158,11 +158,11 @@
     return element("details", { class: "variants", open }, element("summary", {}, `Choose among ${names.length} variants`), ...rows, group(switcher("all / none", names)));
   }
 
-  // ---- What depends on the chosen run
+  // ---- Parts that depend on the chosen run
 
   const ofRun = [];
 
-  // A part of a panel that is made again when another run is chosen.
+  // A part of a panel that is rebuilt when the reader chooses another run.
   function runPart(make) {
     const place = element("div");
     const remake = () => {
@@ -170,7 +170,7 @@
         drawn.delete(old);
         sizes.unobserve(old);
       }
-      place.replaceChildren(...(content.runs.length ? make(content.runs[chosen]) : [element("p", { class: "empty" }, "No run left its own records here.")]));
+      place.replaceChildren(...(content.runs.length ? make(content.runs[chosen]) : [element("p", { class: "empty" }, "This folder has no records of single runs.")]));
     };
     ofRun.push(remake);
     remake();
@@ -219,7 +219,7 @@
     );
     const figures = content.results.length
       ? [legend(), figureGrid(content.results, compares)]
-      : [element("p", { class: "empty" }, "No evaluation on held-out problems was recorded: --eval_every makes them while training.")];
+      : [element("p", { class: "empty" }, "No evaluation on held-out problems was recorded: to get them while training, set --eval_every.")];
     return [...(cards.length ? [element("div", { class: "cards" }, ...cards)] : []), ...figures, ...tables(content.tables)];
   }
 

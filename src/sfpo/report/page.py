@@ -1,7 +1,7 @@
-"""The report as one HTML file that asks the network for nothing.
+"""The report as one HTML file that makes no network requests.
 
-What models wrote is untrusted. It is only ever data: JSON without a "<", which `page.js` puts on the page as text. The
-page's policy lets no script run but those written here, by their hashes, and lets nothing be fetched.
+Text from models is untrusted. It is only ever data: JSON without a "<", which `page.js` puts on the page as text. The
+page's security policy allows only the scripts embedded here, by their hashes, and forbids fetching anything.
 """
 
 import base64
@@ -17,13 +17,13 @@ from sfpo.report.content import Content, as_data, content_of
 from sfpo.report.folder import read_folder
 
 _SOURCES = files("sfpo.report")
-# In this order: each uses those before it.
+# The order matters: each script uses those before it.
 _SCRIPTS = ("vendor/d3.min.js", "vendor/plot.umd.min.js", "charts.js", "page.js")
 _LICENSES = ("vendor/d3.LICENSE", "vendor/plot.LICENSE")
 
 
 def write_report(folder: Path, output: Path | None = None) -> Path:
-    """Write the report of the run or comparison in `folder`, by default as its `report.html`; returns where it is.
+    """Write the report about the run or comparison in `folder`, by default as its `report.html`; returns the path.
 
     Raises:
         UsageError: there is nothing to report, or the file cannot be written.
@@ -38,14 +38,14 @@ def write_report(folder: Path, output: Path | None = None) -> Path:
 
 
 def render(content: Content) -> str:
-    """The whole file."""
+    """The whole HTML file as text."""
     scripts = [_read(name) for name in _SCRIPTS]
     hashes = " ".join(f"'sha256-{_sha256(script)}'" for script in scripts)
     policy = (
         f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
         "form-action 'none'"
     )
-    # Not a byte beyond ASCII, so nothing depends on how the file is decoded.
+    # JSON in plain ASCII, so that nothing depends on how the file is decoded.
     data = json.dumps(as_data(content), allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
     licenses = "\n".join(_read(name) for name in _LICENSES)
     return "\n".join(
@@ -62,9 +62,9 @@ def render(content: Content) -> str:
             f"<style>{_read('page.css')}</style>",
             "</head>",
             "<body>",
-            "<noscript>This page draws itself with the scripts that it holds: allow them to run.</noscript>",
+            "<noscript>This page needs JavaScript: allow its own scripts to run.</noscript>",
             f'<script type="application/json" id="content">{data}</script>',
-            f"<!-- Of the two libraries in this file:\n{licenses}-->",
+            f"<!-- Licences of the two libraries in this file:\n{licenses}-->",
             *[f"<script>{script}</script>" for script in scripts],
             "</body>",
             "</html>",

@@ -1,4 +1,4 @@
-"""The figures of a report as PNG files of one column's width."""
+"""The figures of a report as PNG files, one column wide."""
 
 from pathlib import Path
 from typing import Any
@@ -26,14 +26,14 @@ _STYLE: dict[Any, Any] = {
     "lines.linewidth": 1.4,
     "legend.frameon": False,
     "legend.fontsize": 7,
-    # A name is never a formula, whatever it holds.
+    # Names are never formulas, whatever characters they contain.
     "text.parse_math": False,
     "figure.constrained_layout.use": True,
 }
 _WIDTH, _HEIGHT, _DPI = 3.5, 2.6, 300
 _FORMATS = {"percent": "{:g}", "times": "{:g}×", "integer": "{:,.0f}"}
 _MOST_IN_PLOT = 6
-"""More lines than this have their legend below, and no bands, as on the page."""
+"""A figure with more lines than this has its legend below and shows no bands, as on the page."""
 
 
 def write_figures(folder: Path) -> Path:
@@ -54,7 +54,7 @@ def write_figures(folder: Path) -> Path:
 
 
 def _figures(content: Content) -> list[Figure]:
-    """Those of all runs together; for one run, its own."""
+    """The figures of a comparison's runs together, or all figures of a single run."""
     own = [*content.runs[0].gate, *content.runs[0].passes] if content.kind == "run" else []
     return [*content.results, *content.training, *content.gate, *content.passes, *own]
 
@@ -88,7 +88,7 @@ def _draw_curves(figure: Curves, axes: Axes) -> None:
     for index, (start, end) in enumerate(figure.shades):
         axes.axvspan(start, end, color="#000000", alpha=0.08, lw=0, label=None if index else figure.shade_label)
     for index, level in enumerate(figure.levels):
-        # One name is enough for a line on either side.
+        # If there is a line on either side, one label is enough for both.
         axes.axhline(level.value, color="#777777", lw=0.8, ls="--", label=None if index else level.label)
     for series in figure.series:
         _draw_series(series, axes, banded=len(figure.series) <= _MOST_IN_PLOT)
@@ -153,5 +153,5 @@ def _format(axis: XAxis | YAxis, described: Axis) -> None:
 
 
 def _floats(values: Values) -> list[float]:
-    """With gaps as matplotlib has them."""
+    """Values with NaN for gaps, as matplotlib expects."""
     return [float("nan") if value is None else value for value in values]

@@ -1,17 +1,18 @@
-"""How what is shown was made, and how to make it again."""
+"""How a run or a comparison was made, and how to repeat it."""
 
 import shlex
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
+from sfpo.records.provenance import PROVENANCE, Entry
 from sfpo.records.run import CONFIG
 from sfpo.report.folder import Comparison, Run
 
 
 @dataclass(frozen=True)
 class Setup:
-    """Commands with a title each, and facts as names and values."""
+    """Commands with their titles, and facts as names and values."""
 
     commands: list[tuple[str, str]]
     facts: list[tuple[str, str]]
@@ -19,15 +20,21 @@ class Setup:
 
 
 def setup_of_run(run: Run) -> Setup:
-    """From its configuration file, which holds all that differs from the defaults."""
+    """The setup from the run's configuration file, which holds all settings that differ from the defaults."""
     again = f"sfpo train --config {CONFIG} --output_dir again"
-    return Setup([*_install(run), ("Repeat the run, from its folder", again)], _facts(run), _versions(run))
+    entries = _entries(run.facts)
+    return Setup(
+        [*_install(entries), ("Repeat the run, from its folder", again)],
+        [*_facts(run), *_made_by(entries)],
+        _versions(entries),
+    )
 
 
 def setup_of_comparison(comparison: Comparison) -> Setup:
-    """From the command that made it."""
+    """The setup from the command that made the comparison."""
     runs = [run for variant in comparison.variants for run in variant.runs.values()]
     described = next((run for run in runs if run.facts), Run("", ""))
+    entries = _entries({PROVENANCE: comparison.provenance} if comparison.provenance else described.facts)
     done = sum(len(variant.figures.get("seeds_done", [])) for variant in comparison.variants)
     planned = len(comparison.variants) * len(comparison.seeds)
     facts = [
@@ -37,20 +44,21 @@ def setup_of_comparison(comparison: Comparison) -> Setup:
         *[(name, ", ".join(map(str, values))) for name, values in comparison.varied.items()],
         ("runs finished", f"{done} of {planned}"),
         *_facts(described),
+        *_made_by(entries),
     ]
     command = shlex.join(map(str, comparison.command))
     return Setup(
-        [*_install(described), ("Repeat the comparison (its last command, if it was added to)", command)],
+        [*_install(entries), ("Repeat the comparison (its last command, if it was added to)", command)],
         facts,
-        _versions(described),
+        _versions(entries),
     )
 
 
-def _install(run: Run) -> list[tuple[str, str]]:
-    versions = {name: version for name, version in _versions(run) if name != "python"}
+def _install(entries: list[Entry]) -> list[tuple[str, str]]:
+    versions = {name: version for name, version in _versions(entries) if name != "python"}
     if not versions:
         return []
-    # "+cpu" and the like name builds, which an index may not have.
+    # Suffixes such as "+cpu" name builds that a package index may not have.
     pins = [f"{name}=={version.partition('+')[0]}" for name, version in versions.items() if name != "sfpo"]
     package = f"sfpo[trl]=={versions['sfpo']}" if "sfpo" in versions else "sfpo[trl]"
     return [("Install the same versions", f"pip install {shlex.join([package, *pins])}")]
@@ -67,6 +75,28 @@ def _facts(run: Run) -> list[tuple[str, str]]:
     return facts
 
 
-def _versions(run: Run) -> list[tuple[str, str]]:
-    versions: Any = run.facts.get("versions", {})
+def _made_by(entries: list[Entry]) -> list[tuple[str, str]]:
+    """The code and the machine that began the run or comparison, and how often others continued it."""
+    facts = []
+    first: Entry = entries[0] if entries else {}
+    if commit := first.get("commit"):
+        facts.append(("commit", str(commit)))
+    if isinstance(machine := first.get("machine"), dict):
+        cores, memory = machine.get("cores"), machine.get("memory_gib")
+        facts.append(("processor", f"{machine.get('processor')}, {cores} cores, {memory} GiB"))
+        if accelerator := machine.get("accelerator"):
+            facts.append(("accelerator", str(accelerator)))
+    if len(entries) > 1:
+        facts.append(("continued with other code, versions or machine", f"{len(entries) - 1}×"))
+    return facts
+
+
+def _versions(entries: list[Entry]) -> list[tuple[str, str]]:
+    versions: Any = entries[0].get("versions") if entries else None
     return [(str(name), str(version)) for name, version in versions.items()] if isinstance(versions, dict) else []
+
+
+def _entries(record: dict[str, Any]) -> list[Entry]:
+    """The provenance of a record, oldest entry first. A run made before records had entries has only its versions."""
+    entries = record.get(PROVENANCE) or [{"versions": record.get("versions")}]
+    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []

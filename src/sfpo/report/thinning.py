@@ -1,4 +1,4 @@
-"""How much of a long run a page holds."""
+"""Choose the rows of a long run that a page holds."""
 
 from collections.abc import Sequence
 from typing import TypeVar
@@ -7,7 +7,7 @@ T = TypeVar("T")
 
 
 def thinned(rows: Sequence[T], most: int) -> list[T]:
-    """At most `most` rows, evenly spread, with the last one among them where there is room for two."""
+    """At most `most` rows, evenly spread; they include the last one if `most` is at least two."""
     if len(rows) <= most:
         return list(rows)
     if most < 2:

@@ -21,19 +21,19 @@ def load_task(
     eval_problems: int = 512,
     seed: int = 0,
 ) -> Task:
-    """Load `arithmetic`, `gym:NAME`, a maths set of the hub (see `maths.TASKS`) or `file` (with `data_path`).
+    """Load `arithmetic`, `gym:NAME`, one of the hub's maths sets in `maths.TASKS`, or the `file` at `data_path`.
 
     Args:
         parameters: `key=value` settings of a gym task.
         data_path, prompt_template, difficulty, clean, benchmark_data_path: see `maths.load`.
-        prompt_column, answer_column: columns of a `file`.
-        train_problems, eval_problems: how many problems to generate; a file has what it has.
+        prompt_column, answer_column: the columns to read from a `file`.
+        train_problems, eval_problems: how many problems to generate; a file's size is fixed.
         seed: chooses the training problems of a generated task.
 
     Raises:
-        UsageError: an unknown name, or what the task says of its data.
+        UsageError: the name is unknown, or the task finds a problem in its data.
     """
-    # Each task imports what only it needs.
+    # Each branch imports what no other task needs.
     if name == "arithmetic":
         from sfpo.tasks import arithmetic
 

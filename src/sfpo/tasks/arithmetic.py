@@ -1,11 +1,11 @@
 """The embedded task: sums and differences of three or four numbers up to 29.
 
-A prompt is `17+5-23=`. The policy may answer at once (`-1`) or write its steps out (`17+5=22;22-23=-1`); what stands
-after the last `=` is its answer. Writing the steps out is what makes the answers right, so there is reasoning for
-reinforcement learning to find, and responses grow as it is found.
+A prompt is `17+5-23=`. The policy may answer at once (`-1`) or write its steps out (`17+5=22;22-23=-1`); its answer is
+the text after the last `=`. Answers become right when the policy writes its steps out, so reinforcement learning can
+discover reasoning here, and responses grow as it does.
 
-Every problem belongs to one of two halves by a hash of its text, so held-out problems never occur in training,
-whatever the seeds.
+A hash of its text assigns every problem to one of two halves, so held-out problems never occur in training, whatever
+the seeds.
 """
 
 import random
@@ -28,7 +28,7 @@ _TERM = re.compile(r"[+-]?\d+")
 
 
 def problems(split: Split, seed: int) -> Iterator[str]:
-    """Endless stream of one half's prompts such as `17+5-23=`, the same for the same seed."""
+    """Endless stream of one half's prompts, such as `17+5-23=`; equal seeds give equal streams."""
     rng = random.Random(f"{split}-{seed}")
     while True:
         terms = [rng.randint(0, MAX_NUMBER) for _ in range(rng.choice((3, 4)))]
@@ -43,7 +43,7 @@ def solve(prompt: str) -> int:
 
 
 def written_out(prompt: str) -> str:
-    """The completion that works from the left, one operation at a time: `17+5=22;22-23=-1`."""
+    """The completion that writes out one operation at a time, from the left: `17+5=22;22-23=-1`."""
     first, *terms = _TERM.findall(prompt.rstrip("="))
     total, steps = int(first), []
     for term in terms:  # such as "-23"
@@ -53,13 +53,13 @@ def written_out(prompt: str) -> str:
 
 
 def final_answer(completion: str) -> int | None:
-    """The number after the last `=` of a completion, or None when there is no well-formed one."""
+    """The number after the last `=` of a completion, or None if no well-formed number stands there."""
     answer = completion.rsplit("=", 1)[-1]
     return int(answer) if _NUMBER.fullmatch(answer) else None
 
 
 def load(train_problems: int, eval_problems: int, seed: int) -> Task:
-    """The task as data; `seed` chooses the training problems, the held-out ones are always the same."""
+    """The task as data; `seed` chooses the training problems, while the held-out ones are always the same."""
     return Task(
         name="arithmetic",
         train=_dataset("train", train_problems, seed),

@@ -1,13 +1,16 @@
-"""The benchmarks by name: where the hub keeps them, what their local copies are called, how many problems they have."""
+"""The benchmarks by name: their place on the hub, the names of their local copies, and their sizes."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from os.path import isdir, isfile
 from pathlib import Path
 
 from sfpo.errors import UsageError
-from sfpo.tasks.cleaning import BenchmarkTexts, normalised
+from sfpo.tasks.cleaning import BenchmarkTexts
+from sfpo.tasks.problem_text import normalised
+from sfpo.tasks.readers import READERS, read_file
 from sfpo.tasks.schemas import Row, read_rows
-from sfpo.tasks.sources import LOADERS, HubSet, NotReachableError, read_file, read_hub
+from sfpo.tasks.sources import HubSet, NotReachableError, read_hub
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """`usual_size` is how many problems results in the literature are about."""
+    """`usual_size` is the number of problems that published results refer to."""
 
     name: str
     problems: list[Problem]
@@ -44,17 +47,17 @@ KNOWN: dict[str, _Known] = {
     "gsm8k": _Known(HubSet("openai/gsm8k", "test", "main"), 1319, "gsm8k_test"),
 }
 
-# The paper's six, whose mean it reports.
+# The paper evaluates these six and reports their mean.
 SIX = ("math500", "aime24", "aime25", "amc", "minerva", "olympiadbench")
 
 
 def names_of(wanted: str | Sequence[str], option: str = "benchmarks") -> list[str]:
-    """Benchmarks as the user lists them, by commas or apart; `all` is every known one.
+    """Benchmarks as the user lists them, separated by commas or as separate arguments; `all` means every known one.
 
     Raises:
-        UsageError: an unknown name, one listed twice, or none.
+        UsageError: a name is unknown or listed twice, or the list is empty.
     """
-    wanted = [wanted] if isinstance(wanted, str) else wanted  # as a configuration file may have it
+    wanted = [wanted] if isinstance(wanted, str) else wanted  # a configuration file may hold a single string
     names = [name for text in wanted for part in text.split(",") if (name := part.strip())]
     if "all" in names:
         names = [*KNOWN, *(name for name in names if name not in KNOWN and name != "all")]
@@ -65,51 +68,51 @@ def names_of(wanted: str | Sequence[str], option: str = "benchmarks") -> list[st
     if twice := {label for label in labels if labels.count(label) > 1}:
         raise UsageError(f"--{option} lists {', '.join(sorted(twice))} more than once")
     if not names:
-        raise UsageError(f"--{option} names none: choose among {', '.join(KNOWN)}, all, or give a local file")
+        raise UsageError(f"--{option} names no benchmark: choose among {', '.join(KNOWN)}, all, or give a local file")
     return names
 
 
 def label_of(name: str) -> str:
-    """What a benchmark is called in tables and records."""
+    """The name of a benchmark in tables and records."""
     return name if name in KNOWN else Path(name).stem
 
 
 def load_benchmark(name: str, data_path: str | None = None, option: str = "data_path") -> Benchmark:
-    """A benchmark of the hub, or of the folder `data_path`, or a local file that `name` is the path of.
+    """A benchmark from the hub, from the folder `data_path`, or from a local file whose path is `name`.
 
     Args:
-        option: what the user calls `data_path`.
+        option: the user's name for `data_path`.
 
     Raises:
-        UsageError: it cannot be had, its columns are of no known kind, or a problem or an answer is missing.
+        UsageError: the benchmark cannot be loaded, its columns match no known set, or a problem or an answer is missing.
     """
     if name not in KNOWN:
-        return Benchmark(label_of(name), _problems(name, read_rows(read_file(name, "benchmarks"), name)))
+        return Benchmark(label_of(name), _problems(name, read_rows(read_file(name, "benchmarks"))))
     known = KNOWN[name]
     if data_path is None:
         local = f"give a folder that holds {known.file}.jsonl with --{option}"
-        data, source = read_hub(known.hub, local), known.hub.repository
+        table = read_hub(known.hub, local)
     else:
         path = local_copy(name, data_path)
         if path is None:
             raise UsageError(f"{data_path} holds no {known.file}.jsonl: give a folder that does with --{option}")
-        data, source = read_file(path, option), str(path)
-    return Benchmark(name, _problems(name, read_rows(data, source)), known.size)
+        table = read_file(path, option)
+    return Benchmark(name, _problems(name, read_rows(table)), known.size)
 
 
 def local_copy(name: str, folder: str) -> Path | None:
-    """The file of a known benchmark in a folder, whatever its format."""
-    paths = [Path(folder) / f"{KNOWN[name].file}{suffix}" for suffix in LOADERS]
-    return next((path for path in paths if path.is_file()), None)
+    """The file of a known benchmark in a folder, in any of the formats that can be read."""
+    paths = [Path(folder) / f"{KNOWN[name].file}{suffix}" for suffix in READERS]
+    return next((path for path in paths if isfile(path)), None)
 
 
 def benchmark_texts(folder: str | None) -> BenchmarkTexts:
-    """The texts of all known benchmarks, to keep them out of training.
+    """The texts of all known benchmarks, which training must not contain.
 
     Raises:
-        UsageError: `folder` is no folder, or a file in it cannot be read.
+        UsageError: `folder` is not a folder, or a file in it cannot be read.
     """
-    if folder is not None and not Path(folder).is_dir():
+    if folder is not None and not isdir(folder):
         raise UsageError(f"there is no folder {folder}: give the one with the benchmarks to --benchmark_data_path")
     texts: dict[str, str] = {}
     missing: list[str] = []
@@ -120,7 +123,7 @@ def benchmark_texts(folder: str | None) -> BenchmarkTexts:
         try:
             benchmark = load_benchmark(name, folder, "benchmark_data_path")
         except NotReachableError:
-            # A hub that does not answer is waited for long: one attempt has to do for them all.
+            # Waiting for a hub that does not answer takes long, so one failed attempt counts for all benchmarks.
             if not texts:
                 return BenchmarkTexts(missing=tuple(KNOWN))
             missing.append(name)
@@ -137,12 +140,13 @@ def _problems(name: str, rows: Iterable[Row]) -> list[Problem]:
         for kind, value in (("problem", row.problem), ("answer", row.answer)):
             if not value:
                 raise UsageError(f"row {number} of {name} has no {kind}: fill it in or remove the row")
-        problems.append(Problem(row.id or f"{label}-{number}", row.problem, row.answer))
+        text = "\n".join([*(turn["content"] for turn in row.context), row.problem])
+        problems.append(Problem(row.id or f"{label}-{number}", text, row.answer))
     if len({problem.id for problem in problems}) < len(problems):
-        # Ids of a contest may start anew with each paper; the row is always unique.
+        # A contest may number the problems of each paper from 1; the row number is always unique.
         problems = [replace(problem, id=f"{label}-{number}") for number, problem in enumerate(problems, start=1)]
     return problems
 
 
 def _is_path(name: str) -> bool:
-    return "/" in name or Path(name).suffix in LOADERS
+    return "/" in name or Path(name).suffix in READERS

@@ -1,30 +1,23 @@
-"""Which rows of a training set are left out, and the one line that says so.
+"""Drop unsuitable rows from a training set, and say in one line which.
 
-Repeats would be drawn more often than others, problems with conflicting answers reward what is wrong half of the time,
-golds that cannot be graded never reward anything, and problems of a benchmark make its score worthless.
+Training would draw repeats more often than other problems. Problems with conflicting answers reward wrong answers half of
+the time. Golds that cannot be graded never reward anything. Problems of a benchmark make its score worthless.
 """
 
-import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cache
 
+from sfpo.tasks.problem_text import normalised
 from sfpo.tasks.schemas import Row
-
-# TeX that does not change what a problem asks, and its two smaller fractions.
-_LAYOUT = re.compile(r"\\!|\\(?:left|right|displaystyle|q?quad|[lc]?dots|text|mathrm|textbf|textit)(?![a-z])")
-_FRACTION = re.compile(r"\\[dt]frac")
-
-# All but letters, digits, operators and decimal points: copies of one problem differ in brackets, braces and punctuation.
-_PUNCTUATION = re.compile(r"(?<!\d)\.|\.(?!\d)|[^\w.+\-=<>≤≥*/^|!%°√π]|_")
 
 _ROWS_NAMED = 5
 
 
 @dataclass(frozen=True)
 class BenchmarkTexts:
-    """Normalised problem texts with the benchmark they belong to, and the benchmarks that could not be had."""
+    """Normalised problem texts with the benchmark they belong to, and the benchmarks that could not be loaded."""
 
     names: dict[str, str] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
@@ -36,14 +29,8 @@ class Cleaned:
     note: str
 
 
-def normalised(problem: str) -> str:
-    """A problem's words, numbers and operators alone, for comparison."""
-    text = unicodedata.normalize("NFKC", problem).casefold().replace("−", "-")
-    return _PUNCTUATION.sub("", _FRACTION.sub(r"\\frac", _LAYOUT.sub("", text))).rstrip("!.")
-
-
 def clean(rows: Iterable[Row], name: str, benchmarks: BenchmarkTexts) -> Cleaned:
-    """The rows to train on, the first of each problem, in their order."""
+    """The rows to train on: the first row of each problem, in the original order."""
     from sfpo.grading import validate_golds
 
     total = unanswered = 0
@@ -52,15 +39,14 @@ def clean(rows: Iterable[Row], name: str, benchmarks: BenchmarkTexts) -> Cleaned
     number: dict[str, int] = {}
     answers: dict[str, list[str]] = {}
     occurrences: Counter[str] = Counter()
-    keys: dict[str, str] = {}
+    text_of = cache(normalised)  # the published DAPO set repeats its rows a hundred times
     for total, row in enumerate(rows, start=1):
         if not row.problem or not row.answer:
             unanswered += 1
             continue
-        # The published DAPO set repeats its rows a hundred times: their text is normalised once.
-        key = keys.get(row.problem)
-        if key is None:
-            key = keys[row.problem] = normalised(row.problem)
+        key = "\n".join(
+            [*(f"{turn['role']}: {text_of(turn['content'])}" for turn in row.context), text_of(row.problem)]
+        )
         occurrences[key] += 1
         if (key, row.answer) in seen:
             continue
@@ -69,7 +55,12 @@ def clean(rows: Iterable[Row], name: str, benchmarks: BenchmarkTexts) -> Cleaned
         if key not in first:
             first[key], number[key] = row, total
     conflicting = _conflicting(answers)
-    known = {key: benchmarks.names[key] for key in first if key in benchmarks.names and key not in conflicting}
+    known: dict[str, str] = {}
+    for key, row in first.items():
+        asked = [row.problem, *(turn["content"] for turn in row.context if turn["role"] == "user")]
+        names = [benchmarks.names[text] for text in map(text_of, asked) if text in benchmarks.names]
+        if names and key not in conflicting:
+            known[key] = names[0]
     kept = [key for key in first if key not in conflicting and key not in known]
     invalid = {kept[gold.row] for gold in validate_golds([first[key].answer for key in kept])}
     repeats = sum(count - 1 for key, count in occurrences.items() if key not in conflicting)
@@ -100,7 +91,7 @@ def clean(rows: Iterable[Row], name: str, benchmarks: BenchmarkTexts) -> Cleaned
 
 
 def _conflicting(answers: dict[str, list[str]]) -> set[str]:
-    """Problems whose answers differ in value, not only in writing."""
+    """Problems whose answers differ in value, not only in notation."""
     from sfpo.grading import grade_all
 
     pairs = [(key, given[0], other) for key, given in answers.items() for other in given[1:]]

@@ -1,13 +1,13 @@
 """A local JSONL, CSV or parquet file of problems and answers."""
 
 from pathlib import Path
-from typing import Any
 
 from sfpo.errors import UsageError
 from sfpo.tasks import cleaning
+from sfpo.tasks.cells import Cell, as_gold, as_turns
 from sfpo.tasks.maths import as_task
-from sfpo.tasks.schemas import Row
-from sfpo.tasks.sources import read_file
+from sfpo.tasks.readers import read_file
+from sfpo.tasks.schemas import Row, asked
 from sfpo.tasks.task import Task
 from sfpo.tasks.templates import check_template
 
@@ -21,14 +21,15 @@ def load(
     clean: bool = True,
     benchmark_data_path: str | None = None,
 ) -> Task:
-    """Problems from `path`, one in eight (at most `eval_problems`) held out, graded as mathematics.
+    """Problems from `path`, graded as mathematics; one in eight is held out, but at most `eval_problems`.
 
-    With `auto` a prompt is taken as it stands. Rows are compared with benchmarks only where `benchmark_data_path` has
-    copies of them: a file of one's own should not need the hub.
+    A prompt is a text, or the turns of a conversation that the chat template formats; a template's instruction goes into the
+    last turn. `auto` leaves prompts unchanged. Rows are compared only with benchmarks that have a copy in
+    `benchmark_data_path`: a user's own file should not need the hub.
 
     Raises:
         UsageError: the file or a column is missing, the file cannot be read or has no rows, or a prompt or an answer is
-            empty (its row is named).
+            empty; the message then names its row.
     """
     from sfpo.tasks.benchmarks import benchmark_texts
 
@@ -44,20 +45,16 @@ def load(
 
 
 def _read(path: str, prompt_column: str, answer_column: str) -> list[Row]:
-    data = read_file(path)
+    table = read_file(path)
     for option, column in (("prompt_column", prompt_column), ("answer_column", answer_column)):
-        if column not in data.column_names:
-            raise UsageError(
-                f"{path} has no column '{column}': choose --{option} among {', '.join(data.column_names)}"
-            )
+        if column not in table.columns:
+            raise UsageError(f"{path} has no column '{column}': choose --{option} among {', '.join(table.columns)}")
     rows = []
-    for index, (prompt, answer) in enumerate(zip(data[prompt_column], data[answer_column], strict=True)):
-        for kind, value in (("prompt", prompt), ("answer", answer)):
-            if not _text(value).strip():
-                raise UsageError(f"row {index + 1} of {path} has an empty {kind}: fill it in or remove the row")
-        rows.append(Row(problem=_text(prompt), answer=_text(answer), shipped=_text(prompt)))
+    for number, values in enumerate(table.rows, start=1):
+        prompt, context = asked(as_turns(Cell(values.get(prompt_column), prompt_column, number, path)))
+        answer = as_gold(Cell(values.get(answer_column), answer_column, number, path))
+        for kind, text in (("prompt", prompt), ("answer", answer)):
+            if not text.strip():
+                raise UsageError(f"row {number} of {path} has an empty {kind}: fill it in or remove the row")
+        rows.append(Row(problem=prompt, answer=answer, shipped=prompt, context=context))
     return rows
-
-
-def _text(value: Any) -> str:
-    return "" if value is None else str(value)

@@ -1,4 +1,4 @@
-"""Any procedural task of reasoning-gym, graded by its own scorer, but for wrong numbers that contain the right one's digits."""
+"""Any procedural task of reasoning-gym, graded by its own scorer; wrong numbers that contain the right one's digits get 0."""
 
 import re
 from typing import Any
@@ -17,15 +17,15 @@ _TAGGED = re.compile(r"<answer>\s*(.*?)\s*</answer>", re.DOTALL)
 _BOX = re.compile(r"\\boxed(?![A-Za-z])")
 _NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?")
 
-# A held-out problem is one in eight; drawing more than this many times what is asked for means there are too few.
+# One problem in eight is held out. If drawing this many times the requested number is not enough, there are too few.
 _DRAWS_PER_PROBLEM = 40
 
 
 def load(name: str, parameters: list[str], train_problems: int, eval_problems: int, seed: int) -> Task:
-    """`name` as in reasoning-gym, `parameters` as `key=value` for its configuration.
+    """Load the reasoning-gym task `name`; `parameters` are `key=value` settings of its configuration.
 
     Raises:
-        UsageError: unknown name or parameter, a value it does not take, or too few different problems.
+        UsageError: the name or a parameter is unknown, a value is not accepted, or there are too few different problems.
     """
     if name not in DATASETS:
         near = [known for known in sorted(DATASETS) if name and name.split("_")[0] in known]
@@ -71,7 +71,7 @@ def _parameter(text: str) -> tuple[str, Any]:
 
 
 def _draw(name: str, settings: dict[str, Any], seed: int, count: int, held_out: bool) -> list[dict[str, Any]]:
-    """`count` problems of one half; training may repeat problems where there are few, held-out ones differ."""
+    """`count` problems of one half; training problems may repeat where there are few, held-out problems never do."""
     kept: list[dict[str, Any]] = []
     seen: set[str] = set()
     try:
@@ -117,9 +117,9 @@ def _reward(scorer: Any, entries: list[dict[str, Any]]) -> Reward:
 
 
 def _contains_digits(answer: str, gold: str) -> bool:
-    """Whether a number is written with another's digits in it, as 128 with those of 2.
+    """Whether both are numbers and the answer contains the gold's digits, as 128 contains 2.
 
-    Many of reasoning-gym's scorers give part marks to a text that contains the answer. For numbers a policy learns to
-    earn them by long ones, and forgets what it is asked.
+    Many of reasoning-gym's scorers give partial credit to a text that contains the answer. With numbers, a policy learns to
+    earn that credit by writing long ones, and forgets the question.
     """
     return bool(gold in answer and _NUMBER.fullmatch(answer) and _NUMBER.fullmatch(gold))

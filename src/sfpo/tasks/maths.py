@@ -1,14 +1,17 @@
-"""The maths sets that the field trains on, by name: from the hub, or from local copies in the schemas of the hub."""
+"""Widely used maths training sets by name: from the hub, or from local copies with the hub's columns."""
 
 import re
 from collections.abc import Iterable, Iterator
+from os.path import isfile
 
 from datasets import Dataset
 
 from sfpo.errors import UsageError
 from sfpo.tasks import cleaning
+from sfpo.tasks.cells import Message
+from sfpo.tasks.readers import read_file
 from sfpo.tasks.schemas import Row, read_rows
-from sfpo.tasks.sources import HubSet, read_file, read_hub
+from sfpo.tasks.sources import HubSet, read_hub
 from sfpo.tasks.task import Task, is_held_out
 from sfpo.tasks.templates import as_prompt, check_template
 
@@ -36,18 +39,18 @@ def load(
     benchmark_data_path: str | None = None,
     eval_problems: int = 512,
 ) -> Task:
-    """A set of `TASKS`, one problem in eight (at most `eval_problems`) held out, graded as mathematics.
+    """A set of `TASKS`, graded as mathematics; one problem in eight is held out, but at most `eval_problems`.
 
     Args:
-        data_path: local copies instead of the hub's: one file for each set in the name, separated by commas.
+        data_path: local copies to read instead of the hub's: one file for each set in the name, separated by commas.
         prompt_template: see `templates`.
-        difficulty: `SCALE:LOW-HIGH` keeps the problems rated within the range, such as `level:3-5` for MATH or
-            `7B:1-15` for Skywork's failures in 16 tries of the model whose name ends in `7B`.
-        clean: leave out repeats, conflicting answers, golds that cannot be graded, and benchmark problems.
-        benchmark_data_path: folder with local copies of the benchmarks to compare with; the hub's otherwise.
+        difficulty: `SCALE:LOW-HIGH` keeps the problems rated within the range. `level:3-5` selects levels of MATH;
+            `7B:1-15` selects Skywork's problems by how often the model whose name ends in `7B` failed in 16 tries.
+        clean: drop repeats, conflicting answers, golds that cannot be graded, and benchmark problems.
+        benchmark_data_path: folder with local copies of the benchmarks to compare with; by default the hub's are used.
 
     Raises:
-        UsageError: a set cannot be had, is of no known schema, or has too few rows.
+        UsageError: a set cannot be loaded, its columns match no known set, or it has too few rows.
     """
     from sfpo.tasks.benchmarks import benchmark_texts
 
@@ -62,22 +65,28 @@ def load(
 
 
 def as_task(name: str, rows: list[Row], prompt_template: str, eval_problems: int, note: str = "") -> Task:
-    """Rows as a task. The problem alone decides which are held out, so no template moves one across.
+    """Turn rows into a task. A problem's text alone decides whether it is held out, so no template changes that.
+
+    Prompts are texts, or conversations where a row has more turns than the user's question.
 
     Raises:
-        UsageError: too few rows.
+        UsageError: there are too few rows.
     """
     from sfpo.grading import math_reward
 
-    held_out = [row for row in rows if is_held_out(row.problem)][:eval_problems]
-    train = [row for row in rows if not is_held_out(row.problem)]
+    halves: tuple[list[Row], list[Row]] = ([], [])
+    for row in rows:
+        halves[is_held_out(_of_the_problem(row))].append(row)
+    train, held_out = halves[0], halves[1][:eval_problems]
     if not train or not held_out:
-        raise UsageError(f"{name} has only {len(rows)} rows: too few to train on some and hold out others")
+        kept = f" ({note})" if note else ""
+        raise UsageError(f"{name} has only {len(rows)} rows: too few to train on some and hold out others{kept}")
+    has_turns = any(row.context for row in rows)
 
     def dataset(part: list[Row]) -> Dataset:
         return Dataset.from_dict(
             {
-                "prompt": [as_prompt(row.problem, prompt_template, row.shipped) for row in part],
+                "prompt": [_prompt(row, prompt_template, has_turns) for row in part],
                 "answer": [row.answer for row in part],
             }
         )
@@ -85,19 +94,32 @@ def as_task(name: str, rows: list[Row], prompt_template: str, eval_problems: int
     return Task(name=name, train=dataset(train), held_out=dataset(held_out), reward=math_reward, note=note)
 
 
+def _of_the_problem(row: Row) -> str:
+    """What one problem has in common however its system prompt words the task."""
+    return "\n".join(
+        [*(turn["content"] for turn in row.context if turn["role"] in ("user", "assistant")), row.problem]
+    )
+
+
+def _prompt(row: Row, prompt_template: str, has_turns: bool) -> str | list[Message]:
+    """The instruction goes with the last turn. A column holds either texts or conversations."""
+    text = as_prompt(row.problem, prompt_template, row.shipped)
+    return [*row.context, {"role": "user", "content": text}] if has_turns else text
+
+
 def _read(name: str, data_path: str | None) -> Iterator[Row]:
     sets = TASKS[name]
     if data_path is None:
         for part in sets:
             local = f"give a local copy with --data_path {','.join(f'{part}.parquet' for part in sets)}"
-            yield from read_rows(read_hub(SETS[part], local), SETS[part].repository)
+            yield from read_rows(read_hub(SETS[part], local))
         return
-    paths = data_path.split(",")
+    paths = [data_path] if len(sets) == 1 and isfile(data_path) else data_path.split(",")
     if len(paths) != len(sets):
         files = f"{len(sets)} files with commas between them" if len(sets) > 1 else "one file"
         raise UsageError(f"--task {name} is made of {', '.join(sets)}: give {files} with --data_path")
     for path in paths:
-        yield from read_rows(read_file(path), path)
+        yield from read_rows(read_file(path))
 
 
 def _within(rows: Iterable[Row], difficulty: str, name: str) -> Iterator[Row]:
@@ -115,10 +137,10 @@ def _within(rows: Iterable[Row], difficulty: str, name: str) -> Iterator[Row]:
         matched = matched or bool(rated)
         if len(rated) > 1:
             raise UsageError(
-                f"--difficulty {difficulty} fits several of {', '.join(sorted(scales))}: name one in full"
+                f"--difficulty {difficulty} matches several of {', '.join(sorted(scales))}: give the full name of one"
             )
         if rated and low <= rated[0] <= high:
             yield row
     if not matched:
-        known = f"it rates {', '.join(sorted(scales))}" if scales else "its problems are not rated"
-        raise UsageError(f"{name} has no difficulty '{parsed['scale']}': {known}")
+        known = f"it has {', '.join(sorted(scales))}" if scales else "its problems are not rated"
+        raise UsageError(f"{name} has no difficulty scale '{parsed['scale']}': {known}")

@@ -1,4 +1,4 @@
-"""What a task is: problems to train on, problems held out, and a reward for a completion."""
+"""A task: problems to train on, problems held out, and a reward for a completion."""
 
 import zlib
 from collections.abc import Callable
@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from datasets import Dataset
 
 Reward = Callable[..., list[float | None]]
-"""Called as TRL calls reward functions: `reward(prompts=..., completions=..., **columns)`, one value per completion, in
-[0, 1] with 1 for a right answer, or None for a completion that cannot be judged."""
+"""A reward function as TRL calls it: `reward(prompts=..., completions=..., **columns)` returns one value per completion,
+in [0, 1] with 1 for a right answer, or None for a completion that cannot be judged."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """`train` and `held_out` have a text column `prompt` and whatever columns `reward` takes; they share no problem.
+    """`train` and `held_out` have a column `prompt` and the columns that `reward` takes; they share no problem.
 
-    `note` is what the user should know of the data, in one line: what was left out, and why.
+    All prompts are texts, or all are conversations as TRL takes them: lists of turns with a `role` and a `content`.
+
+    `note` tells the user in one line which data was dropped, and why.
     """
 
     name: str
@@ -26,5 +28,5 @@ class Task:
 
 
 def is_held_out(problem: str, one_in: int = 8) -> bool:
-    """Which half a problem belongs to, by its text alone, so that no seed can move it across."""
+    """Whether a problem is held out; its text alone decides, so that no seed can change it."""
     return zlib.crc32(problem.encode()) % one_in == 0

@@ -1,11 +1,11 @@
-"""How a problem becomes a prompt: the instructions that the data sets of the field use.
+"""Turn a problem into a prompt with the instructions that common data sets use.
 
-`auto` keeps the instruction that a data set ships with its problems and gives the others the boxed one.
+`auto` keeps the instruction that a data set ships with its problems, and adds the boxed one where there is none.
 """
 
 from sfpo.errors import UsageError
 
-# What stands before and after the problem.
+# The texts before and after the problem.
 TEMPLATES: dict[str, tuple[str, str]] = {
     "boxed": ("", "\nPlease reason step by step, and put your final answer within \\boxed{}."),
     "dapo": (
@@ -16,19 +16,19 @@ TEMPLATES: dict[str, tuple[str, str]] = {
     "plain": ("", ""),
 }
 
-# Instructions to recognise in shipped prompts besides those above; what joins them to the problem varies.
+# Further instructions to recognise in shipped prompts; the text that joins them to the problem varies.
 _OTHERS = ("Let's think step by step and output the final answer within \\boxed{}.",)
 
 
 def check_template(name: str, *, auto: bool = True) -> None:
-    """Raises UsageError for an unknown name."""
+    """Raise UsageError for an unknown name."""
     known = [*(["auto"] if auto else []), *TEMPLATES]
     if name not in known:
         raise UsageError(f"unknown prompt template '{name}': choose among {', '.join(known)}")
 
 
 def bare_problem(prompt: str) -> str:
-    """The problem in a prompt, without a known instruction around it."""
+    """The problem in a prompt, without the known instruction around it."""
     text = prompt.strip()
     for before, after in TEMPLATES.values():
         before, after = before.strip(), after.strip()
@@ -42,7 +42,7 @@ def bare_problem(prompt: str) -> str:
 
 
 def as_prompt(problem: str, template: str, shipped: str | None = None) -> str:
-    """The prompt of a bare problem; `shipped` is the prompt that its data set has, for `auto`."""
+    """The prompt for a bare problem; `auto` uses `shipped`, the data set's own prompt."""
     if template == "auto":
         if shipped is not None and shipped.strip() != problem:
             return shipped

@@ -42,8 +42,7 @@ def estimate(training: SFPOConfig, train_problems: int) -> Cost:
     steps = training.max_steps
     if steps <= 0:
         steps = int(training.num_train_epochs * (train_problems // prompts) * mini_batches)
-    open_passes = training.inner_steps + int(training.slow_correction)
-    passes = 1 if training.alpha == 0 else open_passes
+    passes = training.passes
     batches = -(-steps // mini_batches)
     return Cost(
         prompts_per_batch=prompts,

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 
+from sfpo.errors import UsageError
 from sfpo.tasks import Task
 from sfpo.trl import SFPOTrainer
 
@@ -53,17 +54,23 @@ def evaluate(trainer: SFPOTrainer, tokenizer: Any, task: Task, batch_size: int) 
 
 
 def as_prompts(tokenizer: Any, data: Dataset) -> Dataset:
-    """Text prompts as TRL should see them: turns of a conversation where the tokenizer has a chat template."""
+    """Prompts as TRL should see them: turns of a conversation where the tokenizer has a chat template.
+
+    Raises:
+        UsageError: they are conversations, and it has none.
+    """
     if tokenizer.chat_template is None:
+        if not isinstance(data[0]["prompt"], str):
+            raise UsageError("the prompts are conversations, and the model has no chat template: choose one that has")
         return data
     return data.map(lambda row: {"prompt": _conversation(row["prompt"])})
 
 
-def _conversation(prompt: str) -> list[dict[str, str]]:
-    return [{"role": "user", "content": prompt}]
+def _conversation(prompt: str | list[dict[str, str]]) -> list[dict[str, str]]:
+    return [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
 
 
-def _tokenize(tokenizer: Any, prompts: list[str], chat_template_kwargs: dict[str, Any]) -> list[list[int]]:
+def _tokenize(tokenizer: Any, prompts: list[Any], chat_template_kwargs: dict[str, Any]) -> list[list[int]]:
     if tokenizer.chat_template is None:
         return [tokenizer(prompt)["input_ids"] for prompt in prompts]
     return [

@@ -1,6 +1,7 @@
 """What `sfpo train` takes: its own options, TRL's configuration with SFPO's fields, and TRL's model options."""
 
 import argparse
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from enum import Enum
@@ -14,7 +15,9 @@ from sfpo.methods import DEFAULT_METHOD, METHODS, method_named, refuse_contradic
 from sfpo.model.cpu import bf16_is_faster
 from sfpo.model.embedded import EMBEDDED
 from sfpo.model.embedded.recipe import EMBEDDED_RECIPE
-from sfpo.options import OneLineErrors, Parser, check_at_least, config_of, flags, free_folder, given
+from sfpo.options import OneLineErrors, Parser, check_at_least, flags, free_folder, given, read_config, split_config
+from sfpo.settings import AUTO, ONLY_WITH_AUTO
+from sfpo.training.typed import typed
 from sfpo.trl import SFPOConfig
 from sfpo.trl.config import SlowFastFields
 
@@ -111,6 +114,9 @@ class _Parser(OneLineErrors, TrlParser):
     """TRL's parser."""
 
 
+_CLASSES = (TrainOptions, SFPOConfig, ModelConfig)
+
+
 @dataclass(frozen=True)
 class Parsed:
     """The options of one run. `chosen` names those that the user, or the command for the user, set."""
@@ -138,15 +144,21 @@ def parse(arguments: Sequence[str]) -> Parsed:
     Raises:
         UsageError: an unknown or contradictory option.
     """
-    parser = _Parser((TrainOptions, SFPOConfig, ModelConfig), prog="sfpo train", allow_abbrev=False)
-    config = config_of(arguments)
+    parser = _Parser(_CLASSES, prog="sfpo train", allow_abbrev=False)
+    path, others = split_config(arguments)
+    config = {} if path is None else read_config(path)
     first = _first_look(arguments, config)
-    defaults = {**_DEFAULTS, **_cpu_defaults(), **(EMBEDDED_RECIPE if first.model == EMBEDDED else {})}
+    recipe = EMBEDDED_RECIPE if first.model == EMBEDDED else {}
+    defaults = {**_DEFAULTS, **_cpu_defaults(), **recipe, **method_named(first.method).defaults}
     parser.set_defaults_with_config(**defaults, output_dir=free_folder(f"{first.task}-{first.method}"))
+    _set_environment(config.pop("env", {}))
+    _check_counts({**config, **given(arguments)})
+    if unknown := parser.set_defaults_with_config(**typed(_of_method(first.method, arguments, config), *_CLASSES)):
+        raise UsageError(f"the configuration has options that sfpo train does not have: {' '.join(unknown)}")
     try:
-        options, training, model = parser.parse_args_and_config(list(arguments))
+        options, training, model = parser.parse_args_into_dataclasses(others, look_for_args_file=False)
         _check(options)
-        _set_method(options.method, training, arguments, config, defaults)
+        _check_region(training.alpha, given(arguments))
     except ValueError as error:
         raise UsageError(_mended(str(error))) from error
     return Parsed(options, training, model, frozenset({*given(arguments), *config, *defaults}))
@@ -159,27 +171,27 @@ _ALWAYS_SHOWN = {
 _NOT_A_SETTING = {"dry_run", "resume_from_checkpoint"}
 
 
-def _set_method(
-    name: str, training: SFPOConfig, arguments: Sequence[str], config: dict[str, Any], defaults: dict[str, Any]
-) -> None:
-    """Set what defines the method, and refuse what contradicts it.
+def _of_method(name: str, arguments: Sequence[str], config: dict[str, Any]) -> dict[str, Any]:
+    """What a file sets for a method, with what defines the method; what contradicts it is refused.
 
-    A file speaks for the method that it names. A run's own `config.yaml` is taken back whole, with what is of no use to
-    its method; and where a flag chooses another method than the file, what the file's method set goes back to its default.
+    A file speaks for the method that it names. A run's own `config.yaml` is taken back, whatever it holds that is of no use
+    to its method; and where a flag chooses another method than the file, what defines the file's method is left out.
     """
     method, file_method = method_named(name), method_named(str(config.get("method", name)))
-    by_flag = {setting: " ".join(words) for setting, words in flags(arguments)}
-    for setting, written in by_flag.items():
-        if not method.has(setting):
-            refuse_contradiction(name, setting, getattr(training, setting), written)
-    for setting in file_method.sets.keys() & config.keys() - by_flag.keys():
-        value = getattr(training, setting)
-        if file_method is method:
-            refuse_contradiction(name, setting, value, f"{setting}: {value} in {given(arguments)['config']}")
-        elif value == file_method.sets[setting]:
-            setattr(training, setting, defaults.get(setting, getattr(SFPOConfig, setting)))
-    for setting, value in method.sets.items():
-        setattr(training, setting, value)
+    by_flag = given(arguments)
+    for setting, words in flags(arguments):
+        refuse_contradiction(name, setting, by_flag.get(setting), " ".join(words))
+    if file_method is method:
+        for setting in config.keys() & method.sets.keys() - by_flag.keys():
+            refuse_contradiction(name, setting, config[setting], f"{setting}: {config[setting]} in the configuration")
+    return {**method.of_file(config, file_method), **method.sets}
+
+
+def _set_environment(variables: Any) -> None:
+    """What a file says under `env`, as TRL's own commands read it."""
+    if not isinstance(variables, dict):
+        raise UsageError(f"env must hold 'NAME: value' lines, got {variables!r}")
+    os.environ.update({str(name): str(value) for name, value in variables.items()})
 
 
 def _first_look(arguments: Sequence[str], config: dict[str, Any]) -> argparse.Namespace:
@@ -190,14 +202,42 @@ def _first_look(arguments: Sequence[str], config: dict[str, Any]) -> argparse.Na
     return parser.parse_known_args(arguments)[0]
 
 
+def _check_counts(values: dict[str, Any]) -> None:
+    """Refuse counts that TRL divides by before it looks at them."""
+    for name in (
+        "per_device_train_batch_size",
+        "gradient_accumulation_steps",
+        "num_generations",
+        "steps_per_generation",
+        "max_completion_length",
+    ):
+        if isinstance(value := values.get(name), int | float) and value < 1:
+            raise UsageError(f"--{name} must be at least 1, got {value}")
+
+
 def _check(options: TrainOptions) -> None:
     check_at_least(1, options, "train_problems", "eval_problems", "eval_batch_size", "eval_samples", "eval_limit")
     check_at_least(0, options, "eval_every", "completions_per_step")
 
 
+def _check_region(alpha: Any, by_flag: dict[str, Any]) -> None:
+    """Refuse a KL budget that nothing asks for. Files may hold one, since every run's own configuration does."""
+    if alpha != AUTO:
+        for name in ONLY_WITH_AUTO & by_flag.keys():
+            raise UsageError(
+                f"--{name} {by_flag[name]} has no effect, since alpha is {alpha}: add --alpha {AUTO}, or leave it out"
+            )
+
+
+_UNKNOWN = "Some specified arguments are not used by the HfArgumentParser:"
+"""How transformers' parser begins its complaint."""
+
+
 def _mended(message: str) -> str:
     """TRL's own complaints in one line, with the flags that answer the commonest."""
     message = " ".join(message.split())
+    if message.startswith(_UNKNOWN):
+        return f"there is no option {message.removeprefix(_UNKNOWN).strip(' []')} (see sfpo train --help)"
     if "divisible by num_generations" in message:
         message += (
             " Make --per_device_train_batch_size times --gradient_accumulation_steps a multiple of --num_generations."

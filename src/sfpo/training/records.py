@@ -1,10 +1,8 @@
 """What a run leaves behind to read: `metrics.jsonl`, `completions.jsonl`, `config.yaml` and `run.json`."""
 
 import json
-import platform
 import time
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +10,10 @@ import yaml
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from sfpo.grading import whole_text
+from sfpo.records.provenance import PROVENANCE, entries_of, extended, provenance
 from sfpo.records.run import COMPLETIONS, CONFIG, METRICS, RUN, read_rows
 from sfpo.tasks.task import Reward
 from sfpo.training.held_out import Evaluation
-
-_VERSIONED = ("sfpo", "torch", "transformers", "trl", "accelerate", "datasets", "peft", "reasoning-gym")
 
 
 class RunRecords:
@@ -30,21 +27,23 @@ class RunRecords:
         self._is_writer = is_writer
 
     def describe(self, configuration: dict[str, Any], **facts: Any) -> None:
-        """Write the configuration, ready for `--config`, and the versions it ran with."""
+        """Write the configuration, ready for `--config`, and what makes the run."""
         if not self._is_writer:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / CONFIG).write_text(yaml.safe_dump(configuration, sort_keys=False, allow_unicode=True))
-        versions = {"python": platform.python_version()} | {name: version(name) for name in _VERSIONED}
-        self.update_run(started=time.time(), versions=versions, **facts)
+        self.update_run(started=time.time(), **facts, **{PROVENANCE: [provenance()]})
+
+    def add_provenance(self) -> None:
+        """Record the code, versions and machine that continue the run, where they differ from those before."""
+        if self._is_writer:
+            self.update_run(**{PROVENANCE: extended(entries_of(self._known()), provenance())})
 
     def update_run(self, **facts: Any) -> None:
         """Add facts to `run.json`."""
         if not self._is_writer:
             return
-        path = self.folder / RUN
-        known = json.loads(path.read_text()) if path.exists() else {}
-        path.write_text(json.dumps(known | facts, indent=2) + "\n")
+        (self.folder / RUN).write_text(json.dumps(self._known() | facts, indent=2) + "\n")
 
     def add_metrics(self, kind: str, step: int, values: dict[str, Any]) -> None:
         self._append(METRICS, [{"kind": kind, "step": step, **values}])
@@ -79,6 +78,11 @@ class RunRecords:
             replacement = self.folder / f"{name}.new"
             replacement.write_text("".join(_line(row) for row in kept))
             replacement.replace(self.folder / name)
+
+    def _known(self) -> dict[str, Any]:
+        path = self.folder / RUN
+        known: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+        return known
 
     def _append(self, name: str, rows: list[dict[str, Any]]) -> None:
         if self._is_writer:

@@ -69,7 +69,7 @@ def score(
 
 
 def distinct_rows(rows: Rows) -> tuple[Rows, Tensor]:
-    """The different ones of the rows, and the (R,) number of each row's own."""
+    """The distinct rows, and for each of the (R,) rows the index of its equal among them."""
     tokens = torch.cat([rows.prompt_ids, rows.completion_ids], dim=1)
     mask = torch.cat([rows.prompt_mask, rows.completion_mask], dim=1)
     different, number = distinct_sequences(tokens, mask)

@@ -3,8 +3,11 @@
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import torch
 from trl import GRPOConfig, RLOOConfig
 
+from sfpo import gxpo
+from sfpo.kl_stop import KLStop
 from sfpo.settings import SlowFastSettings
 
 if TYPE_CHECKING:
@@ -25,6 +28,22 @@ class SlowFastFields(SlowFastSettings, _HostConfig):
         default=True,
         metadata={
             "help": "Whether a slow pass follows the reposition. Without it the step is Lookahead, an ablation."
+        },
+    )
+    target_kl: float | None = field(
+        default=None,
+        metadata={
+            "help": "With alpha=1, which is multi-epoch GRPO: leave out the optimizer steps of a batch from the first whose "
+            "KL to the policy that sampled is above 1.5 times this, in nats a token."
+        },
+    )
+    gxpo_moments: str | None = field(
+        default=None,
+        metadata={
+            "help": "GXPO's steps in place of SFPO's: two fast passes, extrapolated to inner_steps virtual ones. Adam's moments "
+            "are 'restored' to those before the fast passes when the slow pass is made, as GXPO's authors do, or are "
+            "'running' on.",
+            "choices": list(gxpo.MOMENTS),
         },
     )
     compact_passes: bool = field(
@@ -50,6 +69,16 @@ class SlowFastFields(SlowFastSettings, _HostConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.check_slow_fast()
+        self._check_snapshot_device()
+        if self.target_kl is not None:
+            KLStop(self.target_kl)
+            if self.alpha != 1.0:
+                raise ValueError(
+                    f"target_kl={self.target_kl} stops the epochs of multi-epoch GRPO, alpha=1, but alpha is {self.alpha}: "
+                    "leave target_kl out, or for a KL budget of SFPO set alpha=auto and kl_budget"
+                )
+        if self.gxpo_moments is not None:
+            self._check_gxpo(self.gxpo_moments)
         if self.num_iterations != 1:
             raise ValueError(
                 f"num_iterations={self.num_iterations} cannot be combined with SFPO, which makes its own "
@@ -57,7 +86,7 @@ class SlowFastFields(SlowFastSettings, _HostConfig):
             )
         if not self.disable_dropout:
             raise ValueError("disable_dropout=False cannot be combined with SFPO: its passes must share one objective")
-        if getattr(self, "use_adaptive_entropy", False):
+        if isinstance(self, GRPOConfig) and self.use_adaptive_entropy:
             raise ValueError(
                 "use_adaptive_entropy=True cannot be combined with SFPO: its passes must share one objective, and the "
                 "controller would change the entropy coefficient between them"
@@ -68,6 +97,28 @@ class SlowFastFields(SlowFastSettings, _HostConfig):
                 f"steps_per_generation ({per_rollout}) and gradient_accumulation_steps ({per_step}) must divide one "
                 "another under SFPO, so that every pass is a whole number of optimizer steps"
             )
+
+    def _check_snapshot_device(self) -> None:
+        if self.snapshot_device is not None:
+            try:
+                torch.device(self.snapshot_device)
+            except RuntimeError:
+                raise ValueError(
+                    f"snapshot_device must be 'cpu', another device or 'none', got {self.snapshot_device!r}"
+                ) from None
+
+    def _check_gxpo(self, moments: str) -> None:
+        if not isinstance(self.alpha, float):
+            raise ValueError(f"alpha={self.alpha} is SFPO's: GXPO takes a number in [0, 1]")
+        gxpo.check(self.inner_steps, self.alpha, moments)
+        if not self.slow_correction or self.target_kl is not None:
+            raise ValueError("slow_correction=False and target_kl belong to other methods than GXPO: leave them out")
+
+    @property
+    def passes(self) -> int:
+        """The passes over each batch of rollouts where the gate is open."""
+        fast = self.inner_steps if self.gxpo_moments is None else gxpo.FAST_PASSES
+        return 1 if self.alpha == 0 else fast + int(self.slow_correction)
 
 
 @dataclass

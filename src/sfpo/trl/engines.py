@@ -60,6 +60,11 @@ class Engine:
         """One optimizer step of a fast pass; the learning rate stays that of the trainer's step."""
         self._trainer.optimizer.step()
 
+    def leave_step_out(self) -> None:
+        """Let the trainer's own next optimizer step change nothing."""
+        # An optimizer passes over weights without a gradient.
+        self._trainer.model_wrapped.zero_grad()
+
     def finish_step(self) -> None:
         """The trainer has made its own `optimizer.step`."""
 
@@ -76,8 +81,10 @@ class _Zero(Engine):
     """
 
     optimizer_class: str
+    _held_rates: list[float] | None = None
 
     def start(self) -> None:
+        self._held_rates = None
         self._deepspeed = self._trainer.model_wrapped
         self._optimizer = self._deepspeed.optimizer
         name = type(self._optimizer).__name__
@@ -99,8 +106,19 @@ class _Zero(Engine):
         finally:
             self._deepspeed.lr_scheduler = scheduler
 
+    def leave_step_out(self) -> None:
+        # DeepSpeed steps from whatever it has gathered: its moments take the gradient at hand in, its weights stay.
+        groups = self._trainer.optimizer.param_groups
+        self._held_rates = [group["lr"] for group in groups]
+        for group in groups:
+            group["lr"] = 0.0
+
     def finish_step(self) -> None:
         self._deepspeed.step()
+        if self._held_rates is not None:
+            for group, rate in zip(self._trainer.optimizer.param_groups, self._held_rates, strict=True):
+                group["lr"] = rate
+            self._held_rates = None
 
     def drift(self, report: SlowFastReport) -> float:
         squares = torch.tensor([report.distance**2, report.start_norm**2], device=self._trainer.accelerator.device)
@@ -168,7 +186,7 @@ def engine_of(trainer: Any) -> Engine:
     """
     accelerator = trainer.accelerator
     kind = accelerator.distributed_type
-    if getattr(trainer.model, "is_distributed_loading_by_transformers", False):
+    if trainer.is_distributed_loading_by_transformers:
         raise ValueError(
             "SFPO does not run on a model that transformers has distributed itself (distributed_config): load it whole "
             "and let accelerate shard it, with fsdp_version: 2 or DeepSpeed ZeRO"
@@ -211,9 +229,14 @@ def _zero(trainer: Any, config: dict[str, Any]) -> Engine:
         )
     if config.get("tensor_parallel", {}).get("autotp_size", 0) > 1:
         raise ValueError("SFPO does not run on DeepSpeed's tensor parallelism: leave autotp_size out, and use ZeRO-3")
-    if not trainer.args.slow_correction:
+    if trainer.args.gxpo_moments is not None:
         raise ValueError(
-            "slow_correction=False needs optimizer steps without a gradient, which DeepSpeed does not make: run this "
-            "ablation on one process, DDP or FSDP2"
+            "GXPO (gxpo_moments) needs the gradient of each weight, which DeepSpeed keeps elsewhere: run it on one process, "
+            "DDP or FSDP2"
+        )
+    if not trainer.args.slow_correction or trainer.args.target_kl is not None:
+        raise ValueError(
+            "slow_correction=False and target_kl need optimizer steps without a gradient, which DeepSpeed does not make: "
+            "run these ablations on one process, DDP or FSDP2"
         )
     return _Zero3(trainer) if stage == 3 else _Zero12(trainer)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 _CACHED = 2**19
-"""Logits that probabilities are made of at a time, so that these stay in a core's cache; those of one token at least."""
+"""How many logits become probabilities at a time: few enough for a core's cache, but at least those of one token."""
 _CHUNK_BYTES = 2**27
 """Logits that a projection makes at a time. Each chunk's gradient of the projection is added to that of the others."""
 
@@ -92,7 +92,7 @@ class Head:
 
 @contextmanager
 def _one_token_projected(projection: nn.Module) -> Iterator[list[Tensor]]:
-    """Collects the (R, C, h) states that a forward projects, of which the forward gets to see the logits of one token."""
+    """Collects the (R, C, h) states that a forward would project, and lets it project those of one token only."""
     caught: list[Tensor] = []
 
     def keep_one(module: nn.Module, states: tuple[Tensor]) -> tuple[Tensor]:

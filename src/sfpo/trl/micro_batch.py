@@ -16,7 +16,7 @@ def completion_tokens(inputs: MicroBatch) -> Tensor:
 
 
 def distinct_sequences(ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """The (U, L) different sequences of (R, L) rows, -1 on padding, and the (R,) number of each row's own."""
+    """The (U, L) distinct sequences among (R, L) rows, -1 on padding, and the (R,) index of each row's sequence."""
     padded = torch.where(mask.bool(), ids, -1)
     distinct, sequence_of_row = torch.unique(padded, dim=0, return_inverse=True)
     return distinct, sequence_of_row

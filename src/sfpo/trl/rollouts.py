@@ -1,7 +1,8 @@
-"""Rollouts of a TRL trainer by `sfpo.model.sampler`, where it can stand in for `generate`."""
+"""The rollouts of a TRL trainer: who samples them, and their entropies at θ_0, from whoever knows these first."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -12,6 +13,59 @@ from transformers import MinPLogitsWarper, TopKLogitsWarper
 
 from sfpo.model.prefill import keeps_every_key
 from sfpo.model.sampler import Sampled, nucleus, sample
+from sfpo.trl.compact import Rows, distinct_rows
+from sfpo.trl.host import Host
+from sfpo.trl.micro_batch import MicroBatch, without_advantage
+
+
+class Rollouts:
+    """Samples where our sampler can stand in for `generate`, and puts the entropies at θ_0 into the batch.
+
+    The sampler knows them; otherwise the scoring of π_old does, where TRL makes one (`scored`: with several mini-batches a
+    pass). Where it makes none, the entropies wait for pass 0.
+    """
+
+    def __init__(self, trainer: Any, host: Host, scored: bool) -> None:
+        self._trainer = trainer
+        self._sampler = CompactRollouts(trainer) if CompactRollouts.fit(trainer, host) else None
+        self._scored = scored
+        self.awaits_scores = False
+        """Whether the next scores are those of π_old, and are to have entropies."""
+        self._making_batch = False
+        self._entropies: Tensor | None = None
+
+    @contextmanager
+    def making_batch(self) -> Iterator[None]:
+        """Surrounds the making of a batch of rollouts to train on."""
+        self._making_batch = True
+        self.awaits_scores = self._scored and self._sampler is None
+        try:
+            yield
+        finally:
+            self._making_batch = self.awaits_scores = False
+            self._entropies = None
+
+    def add_entropies(self, batch: MicroBatch) -> None:
+        """Put the entropies into the batch that is being made, if they are known."""
+        if self._entropies is not None:
+            # TRL may have padded the completions further.
+            missing = batch["completion_ids"].shape[1] - self._entropies.shape[1]
+            batch["entropies_at_start"] = nn.functional.pad(self._entropies, (0, missing))
+
+    def sample(self, prompt_ids: list[list[int]], images: Any, multimodal_fields: Any) -> list[list[int]] | None:
+        """Completions by the sampler, or None to leave them to the host."""
+        if self._sampler is None or images or multimodal_fields:
+            return None
+        sampled = self._sampler.sample(prompt_ids)
+        if self._making_batch:
+            self._entropies = _padded(sampled.entropies, self._trainer.accelerator.device)
+        return sampled.completion_ids
+
+    def note(self, entropies: Tensor | None) -> None:
+        """Keep the entropies (R, C) of the scores that were awaited, if any were."""
+        if self.awaits_scores:
+            self.awaits_scores = False
+            self._entropies = entropies
 
 
 class CompactRollouts:
@@ -22,15 +76,15 @@ class CompactRollouts:
         self._half: nn.Module | None = None
 
     @staticmethod
-    def fit(trainer: Any) -> bool:
+    def fit(trainer: Any, host: Host) -> bool:
         """Whether the sampler does all that this trainer's settings ask of `generate`."""
         args = trainer.args
         return bool(
             args.compact_rollouts
             and trainer.accelerator.distributed_type == DistributedType.NO
             and not args.use_vllm
-            and not getattr(args, "use_transformers_continuous_batching", False)
-            and not getattr(trainer, "tools", None)
+            and not args.use_transformers_continuous_batching
+            and not host.calls_tools
             and not trainer._is_vlm
             and args.repetition_penalty in (None, 1.0)
             and not args.generation_kwargs
@@ -93,3 +147,19 @@ def _restriction(top_k: int | None, top_p: float, min_p: float | None) -> Callab
         return logits
 
     return restrict
+
+
+def distinct_share(batch: MicroBatch, reduce: Callable[[Tensor], Tensor]) -> float:
+    """Share of the completion tokens with an advantage that is left when equal completions of a prompt count once.
+
+    Over all processes; `reduce` adds up what each has.
+    """
+    names = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask")
+    rows = Rows(*(batch[name] for name in names))[~without_advantage(batch)]
+    counts = [part.completion_mask.sum() for part in (distinct_rows(rows)[0], rows)]
+    different, tokens = reduce(torch.stack(counts).float()).tolist()
+    return float(different / tokens) if tokens else 1.0
+
+
+def _padded(rows: list[list[float]], device: torch.device) -> Tensor:
+    return nn.utils.rnn.pad_sequence([torch.tensor(row, device=device) for row in rows], batch_first=True)

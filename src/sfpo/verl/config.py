@@ -7,7 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sfpo.errors import UsageError
-from sfpo.settings import SlowFastSettings
+from sfpo.settings import AUTO, SlowFastSettings
 
 KEY = "trainer.v1.sfpo"
 
@@ -32,7 +32,8 @@ def read_settings(config: Any) -> SlowFastSettings:
         if name not in known:
             raise UsageError(f"{KEY} has no setting {name!r}: it has {', '.join(known)}")
         try:
-            settings[name] = value
+            # Where a word is allowed as well, OmegaConf takes a number only with its point.
+            settings[name] = float(value) if name == "alpha" and type(value) is int else value
         except OmegaConfBaseException as error:
             raise UsageError(f"{KEY}.{name}: {str(error).splitlines()[0]}") from None
     checked: SlowFastSettings = OmegaConf.to_object(settings)
@@ -72,14 +73,28 @@ def refuse_what_is_wrong(config: Any, settings: SlowFastSettings) -> None:
             "algorithm.adv_estimator=remax needs the reward of a greedy rollout, which verl's trainers with "
             "trainer.use_v1=True, the synchronous one too, do not sample: set it to rloo, grpo or reinforce_plus_plus"
         )
-    correction = config.algorithm.get("rollout_correction") or {}
-    if correction.get("bypass_mode", False) and settings.gate != "off":
+    if config.algorithm.rollout_correction.bypass_mode and settings.gate != "off":
         raise UsageError(
             "algorithm.rollout_correction.bypass_mode=True leaves out the policy's entropy, which SFPO's gate decides "
             f"from: set it to False, or {KEY}.gate=off"
         )
-    if "async_training" in config or not config.actor_rollout_ref.get("hybrid_engine", True):
+    if "async_training" in config or not config.actor_rollout_ref.hybrid_engine:
         raise UsageError(
             "SFPO needs rollouts from the policy that it updates, so it has no asynchronous form: start "
             "verl.trainer.main_ppo with actor_rollout_ref.hybrid_engine=True and without async_training"
+        )
+    if settings.alpha == AUTO:
+        _refuse_what_hides_the_kl(config)
+
+
+def _refuse_what_hides_the_kl(config: Any) -> None:
+    """Refuse where the KL that α is chosen by would not be that of the update."""
+    if config.algorithm.rollout_correction.bypass_mode:
+        raise UsageError(
+            f"{KEY}.alpha={AUTO} measures the KL from old_log_probs, which algorithm.rollout_correction.bypass_mode=True "
+            f"takes from the engine that samples: set it to False, or {KEY}.alpha to a number"
+        )
+    if config.distillation.enabled:
+        raise UsageError(
+            f"{KEY}.alpha={AUTO} was never tested with distillation.enabled=True: set it to False, or {KEY}.alpha to a number"
         )

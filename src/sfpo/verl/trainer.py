@@ -1,12 +1,14 @@
 """verl's synchronous trainer with the slow-fast update in place of its own.
 
-Where it departs from `PPOTrainerSync`, and from nowhere else:
+Every departure from `PPOTrainerSync`, complete:
 
 1. Before each update the gate decides α from the entropy of the policy at θ_0, which verl computes with its
    `old_log_probs`. verl logs it in the aggregation of the loss, so that a loss that sums over tokens (Dr. GRPO) gives
    something else than nats per token; the gate's is always the mean over the completion tokens.
-2. The workers of the policy are those of `worker.py`; K and α travel with the batch.
-3. The gate's state is a file in each checkpoint, and read back on resume.
+2. The workers of the policy are those of `worker.py`; K and α, or the trust region that chooses it, travel with the batch.
+3. What decided α, and what the workers report of SFPO, is logged under `sfpo/`.
+4. The gate's state is a file in each checkpoint, and read back on resume.
+5. `UsageError` refuses the configurations in which SFPO would be wrong, or is not known to be right.
 """
 
 import json
@@ -19,7 +21,9 @@ from verl.trainer.ppo.utils import Role
 from verl.trainer.ppo.v1.trainer_base import register_trainer
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 
+from sfpo.settings import ask_gate
 from sfpo.verl.config import read_settings, refuse_what_is_wrong
+from sfpo.verl.whole_passes import WholePassTrustRegion
 from sfpo.verl.worker import SlowFastActorRolloutRefWorker
 
 STATE_FILE = "sfpo_state.json"
@@ -37,6 +41,8 @@ class SFPOTrainer(PPOTrainerSync):
         self.settings = read_settings(config)
         refuse_what_is_wrong(config, self.settings)
         self.gate = self.settings.make_gate()
+        alpha, budget, largest = self.settings.alpha, self.settings.kl_budget, self.settings.alpha_max
+        self._alpha = alpha if isinstance(alpha, float) else WholePassTrustRegion(budget, largest)
         mode = config.trainer.v1.trainer_mode
         # verl's base class branches on its own names, and this one behaves as "sync" everywhere.
         config.trainer.v1.trainer_mode = "sync"
@@ -63,27 +69,21 @@ class SFPOTrainer(PPOTrainerSync):
         return batch
 
     def _update_actor(self, batch: Any, metrics: dict[str, Any]) -> Any:
+        asked = ask_gate(self.gate, metrics.get("sfpo/entropy"))
+        alpha = 0.0 if self.gate is not None and self.gate.closed else self._alpha
+        metrics.update({f"sfpo/{name}": value for name, value in asked.items()})
+        actor = self.config.actor_rollout_ref.actor
         batch.extra_info["sfpo"] = {
             "inner_steps": self.settings.inner_steps,
-            "alpha": self._decide_alpha(metrics),
+            "alpha": alpha,
             "snapshot_device": self.settings.snapshot_device,
+            "every_row_has_gradient": actor.use_kl_loss or actor.entropy_coeff != 0.0,
         }
         batch = super()._update_actor(batch, metrics)
         # verl puts all that a worker reports under its role.
         for name in [name for name in metrics if name.startswith("actor/sfpo/")]:
             metrics[name.removeprefix("actor/")] = metrics.pop(name)
         return batch
-
-    def _decide_alpha(self, metrics: dict[str, Any]) -> float:
-        alpha = self.settings.alpha
-        if self.gate is not None:
-            alpha = self.gate.update(metrics["sfpo/entropy"])
-            metrics["sfpo/gate_closed"] = float(self.gate.closed)
-            for name, value in (("z", self.gate.z), ("entropy_mean", self.gate.mean), ("entropy_std", self.gate.std)):
-                if value is not None:
-                    metrics[f"sfpo/{name}"] = value
-        metrics["sfpo/alpha"] = alpha
-        return alpha
 
     # ---- Checkpoints ----------------------------------------------------------------------------------------------
 

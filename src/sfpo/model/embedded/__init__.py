@@ -5,4 +5,4 @@ from pathlib import Path
 MODEL_PATH = Path(__file__).parent / "model"
 
 EMBEDDED = "embedded"
-"""What a user calls it."""
+"""The name by which users call it."""

@@ -1,4 +1,4 @@
-"""The run that `sfpo train` makes of the embedded model without an argument."""
+"""The settings with which `sfpo train` trains the embedded model by default."""
 
 from typing import Any
 

@@ -1,0 +1,59 @@
+"""How TRL's GRPO and RLOO trainers differ, as far as SFPO must know.
+
+Members of the host are read by their plain names, never with a default: when TRL renames one, training stops, where a
+default would silently leave out work that the loss needs.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from trl import RLOOTrainer
+
+
+@dataclass(frozen=True)
+class Host:
+    """The host's loss and rollouts, as its settings make them.
+
+    Attributes:
+        adds_to_every_row: the loss has a term with a gradient in every completion, or one that depends on all of a
+            micro-batch.
+        kl_in_loss: the KL to the reference model is part of the loss; otherwise there is none, or the reward carries it.
+        normalizes_micro_batches: the loss divides by the tokens of one micro-batch (BNPO).
+        ratio_level: what the loss clips: "token" ratios, their "sequence" mean (GSPO) or their "sequence_sum" (RLOO).
+        head_in_float32: the projection to logits is made in float32 whatever the autocast.
+        calls_tools: a rollout may have several turns, with the answers of tools between them.
+    """
+
+    adds_to_every_row: bool
+    kl_in_loss: bool
+    normalizes_micro_batches: bool
+    ratio_level: str
+    head_in_float32: bool
+    calls_tools: bool
+
+    @property
+    def every_row_has_gradient(self) -> bool:
+        """Whether completions whose advantage is 0 have a gradient, too."""
+        return self.adds_to_every_row or self.kl_in_loss
+
+    @classmethod
+    def of(cls, trainer: Any) -> "Host":
+        """Read a trainer that TRL has constructed, `RLOOTrainer` or `GRPOTrainer`."""
+        if isinstance(trainer, RLOOTrainer):
+            # It has none of the options behind the other fields.
+            return cls(
+                adds_to_every_row=False,
+                kl_in_loss=False,
+                normalizes_micro_batches=False,
+                ratio_level="sequence_sum",
+                head_in_float32=False,
+                calls_tools=False,
+            )
+        return cls(
+            adds_to_every_row=trainer._entropy_bonus_enabled or trainer.top_entropy_quantile < 1.0,
+            kl_in_loss=trainer.beta != 0.0,
+            normalizes_micro_batches=trainer.loss_type == "bnpo",
+            ratio_level=trainer.importance_sampling_level,
+            head_in_float32=trainer.args.cast_lm_head_to_fp32,
+            calls_tools=bool(trainer.tools),
+        )
