@@ -177,7 +177,8 @@ def _stated(text: str) -> Answer | None:
     display = re.search(r"(?:\\\[((?:[^\\]|\\(?!\[|\]))+)\\\]|\$\$([^$]+)\$\$)\s*\.?$", last)
     if display is not None:
         return _from_statement(display.group(1) or display.group(2))
-    sentence = re.split(r"(?<=[.!?])\s+(?=\S)", last)[-1].rpartition("\n")[2]
+    # 4! is a factorial.
+    sentence = re.split(r"(?<=[.!?])(?<!\d!)\s+(?=\S)", last)[-1].rpartition("\n")[2]
     if _UNFINISHED.search(sentence):
         return None
     answer = _from_statement(sentence, is_labelled=False)

@@ -31,6 +31,7 @@ class Token:
 
     kind: Kind
     text: str
+    is_name: bool = False
 
 
 FORMULA = re.compile(
@@ -68,7 +69,13 @@ _INTRODUCING = _words(
     """
 )
 # "of" only after one of these: the square of 12 is another number.
-_OF = _words("total value number amount length area volume width height perimeter distance probability price cost")
+_OF = _words(
+    """
+    total value number amount length area volume width height depth radius diameter perimeter distance speed rate probability price
+    cost profit loss gain salary income revenue savings budget discount tax tip bill fee balance payment weight mass age score
+    temperature angle measure remainder percentage average mean maximum minimum
+    """
+)
 # Where a reason, a condition, a contrast or a check begins.
 _CUTTING = _words(
     """
@@ -84,7 +91,7 @@ _CHANGING = _words(
     least most more less fewer greater larger smaller higher lower than under over above below between either maybe perhaps
     possibly probably might could may should would nearly almost around close half twice thrice double triple third quarter
     multiple square squared cube cubed root power times multiplied divided plus minus negative product difference quotient
-    ratio reciprocal inverse opposite factorial percent out per modulo mod divisible factor factors multiples squares
+    ratio reciprocal inverse opposite quadruple quintuple factorial percent out per modulo mod divisible factor factors multiples squares
     beyond within excluding except say says
     """
 )
@@ -148,7 +155,8 @@ def _plain_tokens(text: str) -> list[Token]:
         tail = chunk[len(lead) + len(core) :]
         if _is_word(bare, following, at_start=number == 0):
             opening, closing = core.startswith("("), core.endswith(")")
-            tokens += [Token("mark", "(")] * opening + [Token("word", bare.lower().replace("’", "'"))]
+            is_name = number > 0 and bare[0].isupper() and bare[1:].islower()
+            tokens += [Token("mark", "(")] * opening + [Token("word", bare.lower().replace("’", "'"), is_name)]
             tokens += [Token("mark", ")")] * closing
         elif _BRACKETED.fullmatch(core) and tokens and tokens[-1].kind == "word":
             # twelve (12)
@@ -263,7 +271,8 @@ def _introduces(tokens: list[Token], is_strict: bool) -> bool:
         return False
     if any(word == "of" and (index == 0 or words[index - 1] not in _OF) for index, word in enumerate(words)):
         return False
-    listed = all(word in _INTRODUCING or is_unit_or_noun(word) for word in words)
+    names = {token.text for token in between if token.is_name} if verbs else set()
+    listed = all(word in _INTRODUCING or word in names or is_unit_or_noun(word) for word in words)
     return listed or not (is_strict or verbs)
 
 
@@ -278,14 +287,17 @@ def _values(tokens: list[Token], sign: str) -> str | None:
             return _option(value.strip("()"), tokens[position:])
         start = position
         phrase, position = _phrase(tokens, position)
-        if (
-            position == start + len(phrase.split()) > start
-            and position < len(tokens)
-            and tokens[position].kind == "value"
-        ):
-            # 12 times 3, 5 out of 12
+        counted = _counted_part(phrase)
+        is_followed = (
+            position < len(tokens) and tokens[position].kind == "value" and position == start + len(phrase.split())
+        )
+        if is_followed and phrase and (counted in ("", phrase) or phrase.split()[len(counted.split())] == "of"):
+            # 12 times 3, 5 out of 12, 9 percent of 100
             return None
-        values.append(sign + with_unit(value, phrase))
+        values.append(sign + with_unit(value, counted or phrase))
+        if is_followed and phrase:
+            # 7 eggs in 4 weeks
+            break
         if position < len(tokens) and tokens[position].text in _VERBS and not _only_predicates(tokens[position + 1 :]):
             return None
         is_joined, position = _joint(tokens, position)
@@ -335,20 +347,46 @@ def _right_side(text: str) -> str:
     return right.strip() if is_worked and right.strip() and len(set(re.findall(r"[A-Za-z]", left))) < 2 else text
 
 
+# 12 from 20, 12 as many: these begin no reason where a value or such a word follows.
+_SUBTRACTING = _words("from by before after until without")
+_COMPARED = _words("many much large big small long short high tall old far fast")
+
+
 def _phrase(tokens: list[Token], position: int) -> tuple[str, int]:
     """The words directly behind a value, and where they end."""
     words: list[str] = []
     while position < len(tokens) and tokens[position].kind == "word":
         word = tokens[position].text
-        rest = " ".join([*words, word])
-        ends = word in _CUTTING or word in _JOINING or word in _VERBS
-        if ends and not is_counted(rest) and not _continues_number(tokens, position):
+        following = tokens[position + 1] if position + 1 < len(tokens) else Token("mark", ".")
+        changes = (word in _SUBTRACTING and following.kind == "value") or (
+            word == "as" and following.text in _COMPARED
+        )
+        ends = (word in _CUTTING and not changes) or word in _JOINING or word in _VERBS
+        if ends and not is_counted(" ".join([*words, word])) and not _continues_number(tokens, position):
             break
         words.append(word)
         position += 1
-    while words and words[-1] in _CUTTING:
+    while words and words[-1] in _CUTTING and words[-1] not in _SUBTRACTING:
         words.pop()
     return " ".join(words), position
+
+
+# Where and when something is counted is not part of what is counted: 15 gems | in the chest.
+_COMPLEMENT = _words(
+    "in at on for from to of by with per each every over during after before under into inside through"
+)
+
+
+def _counted_part(phrase: str) -> str:
+    """The words behind a value up to where it is said where, when or of what; the whole phrase where nothing is said."""
+    words = phrase.split()
+    for end in range(len(words), 0, -1):
+        part, rest = " ".join(words[:end]), words[end:]
+        if not is_counted(part) and spelled_number(f"1 {words[0]}") is None:
+            continue
+        if not rest or (rest[0] in _COMPLEMENT and not (_CHANGING - _COMPLEMENT).intersection(rest)):
+            return part
+    return ""
 
 
 def _continues_number(tokens: list[Token], position: int) -> bool:

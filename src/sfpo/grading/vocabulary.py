@@ -49,11 +49,11 @@ _SMALL = _words(
     gold silver big small large little tiny male female adult regular ordered unordered nonempty valid successful favorable
     identical similar consecutive unique correct right same there only exactly today now then first class school grade fresh
     ripe wooden empty complete real complex natural rational even odd positive available required needed necessary sold
-    bought eaten made lost
+    bought eaten made lost tomorrow yesterday tonight daily weekly monthly yearly annually afterwards together combined overall
     """
 )
 # Small words that say enough alone: 12 left, 12 in total.
-_HEADS = _words("total altogether all left remaining away long tall high deep wide thick old ago later")
+_HEADS = _words("total altogether all left remaining more away long tall high deep wide thick old ago later")
 _REMARK = _words(
     """
     as shown above below before proved proven computed found derived stated calculated needed required desired wanted exact
