@@ -1,8 +1,8 @@
 """Answers graded per second, compared with math-verify in one process.
 
-There are two collections: the MATH-500 golds written as responses, and the difficult grader cases. `sfpo` grades with its
-workers, which start before the clock does; math-verify grades with its defaults in the main thread. Writes
-results/grading/benchmark.json.
+There are three collections: the MATH-500 golds written as responses, difficult cases, and adversarial ones, which a policy
+under reward could exploit. `sfpo` grades with its workers, which start before the clock does; math-verify grades with its
+defaults in the main thread. Writes results/grading/benchmark.json.
 
     python benchmarks/grading.py --data ../shared/data
 """
@@ -31,14 +31,24 @@ def main() -> None:
     data = parser.parse_args().data
     logging.disable(logging.WARNING)
     golds = [row["answer"] for row in read_rows(data / "bench" / "math500.jsonl")]
-    cases = [row for row in read_rows(data / "grader" / "cases.jsonl") if not row["ambiguous"]]
+    difficult, adversarial = (
+        [
+            (row["gold"], row["response"], row["correct"])
+            for row in read_rows(data / "grader" / name)
+            if not row["ambiguous"]
+        ]
+        for name in ("cases.jsonl", "cases_2.jsonl")
+    )
     collections = {
         "MATH-500 golds": [(gold, f"The answer is $\\boxed{{{gold}}}$.", True) for gold in golds],
-        "grader cases": [(row["gold"], row["response"], row["correct"]) for row in cases],
+        "grader cases": difficult,
+        "adversarial": adversarial,
     }
     graders: dict[str, Callable[[list[Pair]], list[bool]]] = {"sfpo": with_sfpo, "math-verify": with_math_verify}
     results = []
-    print(f"{'collection':<16}{'grader':<14}{'answers':>8}{'seconds':>9}{'per second':>12}{'right':>9}")
+    print(
+        f"{'collection':<16}{'grader':<14}{'answers':>8}{'seconds':>9}{'per second':>12}{'right':>9}{'accepted wrongly':>18}"
+    )
     for collection, rows in collections.items():
         for name, grader in graders.items():
             pairs = [(gold, response) for gold, response, _ in rows]
@@ -47,7 +57,9 @@ def main() -> None:
             started = time.perf_counter()
             verdicts = grader(pairs)
             seconds = time.perf_counter() - started
-            right = sum(verdict == truth for verdict, (_, _, truth) in zip(verdicts, rows, strict=True)) / len(rows)
+            judged = [(verdict, truth) for verdict, (_, _, truth) in zip(verdicts, rows, strict=True)]
+            right = sum(verdict == truth for verdict, truth in judged) / len(rows)
+            accepted = sum(verdict and not truth for verdict, truth in judged)
             result = {
                 "collection": collection,
                 "grader": name,
@@ -55,9 +67,11 @@ def main() -> None:
                 "seconds": round(seconds, 3),
                 "answers_per_second": round(len(rows) / seconds, 1),
                 "right": round(right, 4),
+                "accepted_wrongly": accepted,
             }
             results.append(result)
-            print(f"{collection:<16}{name:<14}{len(rows):>8}{seconds:>9.2f}{len(rows) / seconds:>12.1f}{right:>9.2%}")
+            speed = f"{len(rows):>8}{seconds:>9.2f}{len(rows) / seconds:>12.1f}"
+            print(f"{collection:<16}{name:<14}{speed}{right:>9.2%}{accepted:>18}")
     target = Path(__file__).resolve().parents[1] / "results" / "grading" / "benchmark.json"
     target.parent.mkdir(parents=True, exist_ok=True)
     content = {PROVENANCE: [provenance(Path(__file__).resolve().parent)], "results": results}

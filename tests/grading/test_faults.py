@@ -146,6 +146,37 @@ def test_a_stopped_process_is_replaced_and_its_answer_judged_again(
     assert all(ends(pid) for pid in stopped)
 
 
+def test_a_verdict_does_not_depend_on_how_long_a_worker_waits_for_a_processor() -> None:
+    pool = Pool()
+    grade_all([EASY] * 4, pool=pool)
+    nested = "7"
+    for _ in range(60):
+        nested = rf"\frac{{{nested}}}{{1}}"
+    found = []
+    thread = threading.Thread(
+        target=lambda: found.extend(grade_all([("7", rf"\boxed{{{nested}}}")], time_limit=3.0, pool=pool))
+    )
+    thread.start()
+    time.sleep(0.05)
+    for number in (signal.SIGSTOP, signal.SIGCONT):
+        for supervisor in supervisors(pool):
+            for child in children(supervisor):
+                os.kill(child, number)
+        time.sleep(4.0 if number == signal.SIGSTOP else 0.0)
+    thread.join()
+    pool.close()
+    assert found[0].correct
+    assert found[0].seconds < 3.0
+
+
+def test_a_long_response_costs_the_caller_next_to_nothing() -> None:
+    grade_all([EASY])
+    started = time.process_time()
+    verdict = grade_all([("7", r"Then \boxed{1} and " * 100_000 + r"\boxed{7}")])[0]
+    assert time.process_time() - started < 0.5
+    assert verdict.status in ("correct", "wrong")
+
+
 def test_a_reply_to_another_request_is_dropped_and_its_worker_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,6 +53,8 @@ _OPTION = re.compile(r"(?<![\w'])\(?([A-J])\)?(?=[\s.*]*$)")
 _UNFINISHED = re.compile(r"(?:[=+\-*/^,(\[{]|\\[a-zA-Z]+\{[^}]*)\s*$")
 # A statement longer than this is prose that happens to follow a label, not an answer.
 _LONGEST_STATEMENT = 100_000
+# Characters of a response that are read in a few milliseconds, a tenth of a second at worst. A worker reads longer ones.
+READ_AT_ONCE = 20_000
 
 
 def committed_answer(response: str) -> Answer | None:

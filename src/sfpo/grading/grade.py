@@ -5,14 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from .extract import boxed, committed_answer
+from .extract import READ_AT_ONCE, boxed, committed_answer
 from .fast_path import decide
 from .pool import Pool, Task, shared_pool
 from .verdict import Status, Verdict
 
 TIME_LIMIT = 5.0
-# Characters that extraction goes through in a few milliseconds.
-_LONGEST = 20_000
 
 
 def grade(gold: str, response: str, time_limit: float = TIME_LIMIT) -> Verdict:
@@ -44,7 +42,7 @@ def grade_all(
 
 def _at_once(gold: str, response: str) -> Status | None:
     """The verdict of an easy case, None where a worker has to look. Long texts are a worker's: it can be killed."""
-    if max(len(gold), len(response)) > _LONGEST:
+    if max(len(gold), len(response)) > READ_AT_ONCE:
         return None
     expected, answer = committed_answer(boxed(gold)), committed_answer(response)
     if expected is None or answer is None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 from .completion import Completion, final_text
-from .extract import committed_answer
+from .extract import READ_AT_ONCE, committed_answer
 from .golds import validate_golds
 from .grade import grade_all
 from .verdict import Status
@@ -53,7 +53,9 @@ def _is_well_formed(response: str) -> bool:
     reasoning, closed, final = response.rpartition("</think>")
     if reasoning.count("<think>") > 1 or reasoning.count("</think>") > 0 or "<think>" in final:
         return False
-    return _BOX.search(final if closed else response) is not None and committed_answer(response) is not None
+    # A box further from the end than this is not what the response ends in.
+    end = (final if closed else response)[-READ_AT_ONCE:]
+    return _BOX.search(end) is not None and committed_answer(end) is not None
 
 
 @lru_cache(maxsize=1 << 16)

@@ -9,7 +9,8 @@ from datasets import Dataset
 from reasoning_gym.factory import DATASETS
 
 from sfpo.errors import UsageError
-from sfpo.grading import committed_answer, final_text
+from sfpo.grading import final_text
+from sfpo.grading.extract import READ_AT_ONCE, committed_answer
 from sfpo.tasks.task import Reward, Task, is_held_out
 
 _TAGGED = re.compile(r"<answer>\s*(.*?)\s*</answer>", re.DOTALL)
@@ -50,7 +51,7 @@ def scored_text(response: str, gold: str) -> str:
         return str(tagged[-1])
     asks_for_a_number = _NUMBER.fullmatch(gold.strip()) is not None
     if asks_for_a_number or _BOX.search(response):
-        answer = committed_answer(response)
+        answer = committed_answer(response) if len(response) <= READ_AT_ONCE else None
         if answer is None:
             return ""
         if not asks_for_a_number:
