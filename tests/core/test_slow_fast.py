@@ -94,6 +94,7 @@ def test_a_rules_alpha_extrapolates_along_the_trajectory(alpha):
     start = theta.detach().clone()
     rule = Chosen(alpha)
     slow_fast = SlowFast([theta], 3, rule)
+    assert slow_fast.report.alpha != slow_fast.report.alpha  # NaN: the rule has yet to choose
     last = slow_fast.step(update)
 
     shrink = 1 - rate * torch.diag(hessian)
