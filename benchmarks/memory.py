@@ -244,11 +244,11 @@ def two_copies() -> type:
     """`SlowFast` with the memory of the authors' released code."""
     import torch
 
-    from sfpo.slow_fast import SlowFast
+    from sfpo.slow_fast import SlowFast, TrajectoryLine
 
     class TwoCopies(SlowFast):
         @contextmanager
-        def trajectory(self, update: Callable[[], Any], alpha: float | None = None) -> Iterator[None]:
+        def trajectory(self, update: Callable[[], Any], alpha: float | None = None) -> Iterator[TrajectoryLine]:
             weights = [parameter for parameter in self._parameters if parameter.requires_grad]
             share = self.alpha if alpha is None else alpha
             start = [weight.detach().clone() for weight in weights]
@@ -261,7 +261,7 @@ def two_copies() -> type:
                     between.append(first + share * (last - first))
                     weight.copy_(between[-1])
             self.report.bytes_held = sum(copy.nbytes for copy in (*start, *end, *between))
-            yield
+            yield TrajectoryLine(None, share, self.report)
 
     return TwoCopies
 

@@ -94,6 +94,7 @@ def test_a_rules_alpha_extrapolates_along_the_trajectory(alpha):
     start = theta.detach().clone()
     rule = Chosen(alpha)
     slow_fast = SlowFast([theta], 3, rule)
+    assert slow_fast.report.alpha != slow_fast.report.alpha  # NaN: the rule has yet to choose
     last = slow_fast.step(update)
 
     shrink = 1 - rate * torch.diag(hessian)
@@ -124,6 +125,25 @@ def test_the_line_search_moves_back_along_one_line_from_the_one_copy():
     assert slow_fast.report.line_search_steps == 2
     assert slow_fast.report.alpha == 0.3
     torch.testing.assert_close(theta.detach(), seen[-1] * (1 - rate * torch.diag(hessian)), rtol=1e-13, atol=1e-13)
+
+
+def test_a_rule_that_chooses_zero_has_the_slow_pass_made_at_the_start():
+    theta, update = quadratic(torch.eye(2, dtype=torch.float64), 0.1)
+    start = theta.detach().clone()
+    slow_fast = SlowFast([theta], 3, Chosen(0.0))
+    slow_fast.step(update, measure=lambda: 0.0)
+    torch.testing.assert_close(theta.detach(), start * 0.9)
+    assert (len(slow_fast.report.passes), slow_fast.report.line_search_steps) == (4, 0)
+
+
+def test_the_line_search_never_moves_forward():
+    theta, update = quadratic(torch.eye(2, dtype=torch.float64), 0.1)
+    start = theta.detach().clone()
+    rule = Chosen(2.0, 3.0)
+    slow_fast = SlowFast([theta], 3, rule)
+    slow_fast.step(update, measure=lambda: 0.0)
+    assert (slow_fast.report.alpha, slow_fast.report.line_search_steps) == (2.0, 0)
+    torch.testing.assert_close(theta.detach(), (start + 2.0 * (start * 0.9**3 - start)) * 0.9)
 
 
 def test_a_rule_may_end_the_trajectory_early():

@@ -79,3 +79,8 @@ def test_bad_arguments_are_named_in_one_line(
 ) -> None:
     assert sfpo(*arguments) == 2
     assert message in capsys.readouterr().err
+
+
+def test_an_unknown_option_gets_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert sfpo("--nope") == 2
+    assert capsys.readouterr().err == "sfpo grade: unrecognized arguments: --nope (see sfpo grade --help)\n"

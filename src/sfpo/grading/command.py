@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections import Counter
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sfpo.errors import UsageError
+from sfpo.options import Parser
 
 from .grade import grade_all
 from .verdict import Verdict
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str]) -> int:
     Raises:
         UsageError: missing or unreadable input.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="sfpo grade",
         description="Grade answers: one with --gold and --response, or a JSONL file with both as columns. Prints one "
         "JSON verdict per answer; a `correct` column adds a summary on stderr (rows marked `ambiguous` left out).",
