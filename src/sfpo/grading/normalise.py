@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from .code import from_code, without_exponent_brackets
+from .code_notation import from_code, without_exponent_brackets
 from .number_words import digits, spelled_number
 
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", "0123456789+-")
