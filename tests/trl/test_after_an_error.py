@@ -3,35 +3,14 @@
 import pytest
 import torch
 from datasets import Dataset
+from tiny_runs import PROMPTS, SETTINGS, reward_low_digits
+from tiny_runs import weights as weights_of
 from transformers import set_seed
 
 from sfpo.trl import SFPOConfig, SFPOTrainer
 from sfpo.trl.step import SFPOStep
 
-PROMPTS = [f"{a}+{b}=" for a in range(4) for b in range(6)]
-
-SETTINGS = {
-    "per_device_train_batch_size": 4,
-    "per_device_eval_batch_size": 8,
-    "gradient_accumulation_steps": 2,
-    "num_generations": 4,
-    "max_completion_length": 6,
-    "learning_rate": 1e-2,
-    "max_steps": 2,
-    "lr_scheduler_type": "constant",
-    "logging_steps": 1,
-    "save_strategy": "no",
-    "report_to": "none",
-    "use_cpu": True,
-    "bf16": False,
-    "gradient_checkpointing": False,
-    "disable_tqdm": True,
-    "gate": "off",
-}
-
-
-def reward_low_digits(completions, **columns):
-    return [sum(character in "012" for character in c) / max(1, len(c)) for c in completions]
+ERRORS = {**SETTINGS, "per_device_eval_batch_size": 8, "max_steps": 2, "gate": "off"}
 
 
 def reward_all(completions, **columns):
@@ -57,7 +36,7 @@ def make_trainer(model, folder, reward=reward_low_digits, **settings):
     return Failing(
         model=model,
         reward_funcs=reward,
-        args=SFPOConfig(output_dir=str(folder), **{**SETTINGS, **settings}),
+        args=SFPOConfig(output_dir=str(folder), **{**ERRORS, **settings}),
         train_dataset=Dataset.from_dict({"prompt": PROMPTS}),
         eval_dataset=Dataset.from_dict({"prompt": PROMPTS[:4]}),
     )
@@ -72,9 +51,10 @@ def fail(trainer, loss):
 def train(trainer):
     set_seed(7)
     trainer.train()
-    weights = {name: weight.detach().clone() for name, weight in trainer.model.named_parameters()}
     measured = ("loss", "reward", "sfpo/entropy", "sfpo/pass_0/grad_norm", "sfpo/pass_3/kl", "sfpo/distinct_share")
-    return weights, [{name: row[name] for name in measured if name in row} for row in trainer.state.log_history]
+    return weights_of(trainer), [
+        {name: row[name] for name in measured if name in row} for row in trainer.state.log_history
+    ]
 
 
 @pytest.mark.parametrize("steps_per_generation", [1, 2, 4])
