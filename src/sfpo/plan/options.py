@@ -173,7 +173,7 @@ def _parser() -> Parser:
     parser = Parser(
         prog="sfpo plan",
         description="Predict the memory and seconds of a run before it starts, and which K saves the most time. Formulas: "
-        "docs/plan.md.",
+        "docs/guides/plan.md.",
         allow_abbrev=False,
     )
     add = parser.add_argument
