@@ -10,6 +10,7 @@ import argparse
 import importlib
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from types import UnionType
@@ -84,11 +85,9 @@ def _of_dataclass(options: type) -> str:
 def _of_parser(module: str) -> str:
     """The options of the parser that a command makes, which it shows when asked for help."""
     made: list[argparse.ArgumentParser] = []
-    with patch.object(argparse.ArgumentParser, "print_help", lambda parser, file=None: made.append(parser)):
-        try:
-            importlib.import_module(module).main(["--help"])
-        except SystemExit:
-            pass
+    keep = patch.object(argparse.ArgumentParser, "print_help", lambda parser, file=None: made.append(parser))
+    with keep, suppress(SystemExit):
+        importlib.import_module(module).main(["--help"])
     (parser,) = made
     return _table(
         (
