@@ -90,11 +90,11 @@ def _run(
 
     def measure(step: int) -> Evaluation:
         benchmarks.measure(step, trainer.accelerator.unwrap_model(trainer.model), tokenizer, records)
-        known = records.evaluation_at(step)
-        if known is not None:
-            return known
-        evaluation = evaluate(trainer, tokenizer, task, options.eval_batch_size)
-        records.add_evaluation(step, evaluation)
+        evaluation = records.evaluation_at(step)
+        if evaluation is None:
+            evaluation = evaluate(trainer, tokenizer, task, options.eval_batch_size)
+            records.add_evaluation(step, evaluation)
+        trainer.card_facts.evaluations = records.evaluations()
         return evaluation
 
     if checkpoint is None:
@@ -120,6 +120,10 @@ def _run(
         built.progress.stop()
     trainer.save_model()
     after = measure(trainer.state.global_step)
+    # The model was saved before, so that it is there if the evaluation fails; the card says what came of it.
+    trainer.create_model_card()
+    if parsed.training.push_to_hub:
+        trainer.push_to_hub(commit_message="Evaluate the model")
     records.update_run(finished=time.time())
     print_summary(console, folder, before, after, trainer)
     return 0

@@ -11,7 +11,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from sfpo.grading import whole_text
 from sfpo.records.provenance import PROVENANCE, entries_of, extended, provenance
-from sfpo.records.run import COMPLETIONS, CONFIG, METRICS, RUN, read_rows
+from sfpo.records.run import COMPLETIONS, CONFIG, METRICS, RUN, Row, read_rows
 from sfpo.tasks.task import Reward
 from sfpo.training.held_out import Evaluation
 
@@ -56,10 +56,14 @@ class RunRecords:
 
     def evaluation_at(self, step: int) -> Evaluation | None:
         """An evaluation made before, when a run is continued."""
-        for row in read_rows(self.folder / METRICS):
-            if row["kind"] == "evaluation" and row["step"] == step:
+        for row in self.evaluations():
+            if row["step"] == step:
                 return Evaluation(**{name: row[name] for name in Evaluation.__dataclass_fields__})
         return None
+
+    def evaluations(self) -> list[Row]:
+        """The rows of all evaluations so far."""
+        return [row for row in read_rows(self.folder / METRICS) if row["kind"] == "evaluation"]
 
     def has_metrics(self, kind: str, step: int, **values: Any) -> bool:
         """Whether a row of this kind and step has these values."""
