@@ -82,13 +82,17 @@ def _of_dataclass(options: type) -> str:
     )
 
 
-def _of_parser(module: str) -> str:
-    """The options of the parser that a command makes, which it shows when asked for help."""
+def parser_of(module: str) -> argparse.ArgumentParser:
+    """The parser that a command makes, which it shows when asked for help."""
     made: list[argparse.ArgumentParser] = []
     keep = patch.object(argparse.ArgumentParser, "print_help", lambda parser, file=None: made.append(parser))
     with keep, suppress(SystemExit):
         importlib.import_module(module).main(["--help"])
     (parser,) = made
+    return parser
+
+
+def _of_parser(module: str) -> str:
     return _table(
         (
             f"`{action.option_strings[-1] if action.option_strings else (action.metavar or action.dest)}`",
@@ -96,7 +100,7 @@ def _of_parser(module: str) -> str:
             "true or false" if action.nargs == 0 else "",
             {"help": action.help, "choices": action.choices},
         )
-        for action in parser._actions
+        for action in parser_of(module)._actions
         if action.dest != "help" and action.help != argparse.SUPPRESS
     )
 
