@@ -10,7 +10,7 @@ VERL_VENV ?= .venv-verl
 .PHONY: demo test test-engines test-verl lint
 
 demo: $(VENV)/ready
-	$(BIN)/sfpo train
+	$(BIN)/sfpo train --alpha auto
 
 test: $(VENV)/ready
 	$(BIN)/python -m pytest -n 2 --dist loadfile
