@@ -117,21 +117,23 @@ class SlowFastSettings:
 def ask_gate(gate: EntropyGate | None, entropy: float | None) -> dict[str, float]:
     """Give the gate, if there is one, the entropy of the policy at θ_0; `gate.closed` is then its answer.
 
+    A batch whose completions are all masked has no entropy. It tells the gate nothing: its window and its last verdict stand.
+
     Returns what every integration logs of it under `sfpo/`: `entropy`, `gate_closed` (0 or 1), and once the window is full
     `z`, `entropy_mean` and `entropy_std`.
 
     Args:
         gate: None where it is off.
-        entropy: H_s, in nats a token; None where nobody measured it.
+        entropy: H_s, in nats a token; None where no token counts or, without a gate, where nobody measured it.
 
     Raises:
-        ValueError: the gate is given no entropy, or one that is NaN or infinite.
+        ValueError: the gate is given an entropy that is NaN or infinite.
     """
     metrics = {} if entropy is None else {"entropy": entropy}
     if gate is None:
         return metrics
     if entropy is None:
-        raise ValueError("the gate decides from the policy's entropy, and nobody measured it")
+        return {"gate_closed": float(gate.closed)}
     gate.update(entropy)
     metrics["gate_closed"] = float(gate.closed)
     band = {"z": gate.z, "entropy_mean": gate.mean, "entropy_std": gate.std}
