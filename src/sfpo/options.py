@@ -6,6 +6,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from sfpo.errors import UsageError
+from sfpo.fields import Option
+from sfpo.nearest import did_you_mean
+
+LARGEST = 2**31 - 1
+"""The largest count or size: what a signed number of 32 bits holds."""
 
 
 class OneLineErrors:
@@ -18,7 +23,48 @@ class OneLineErrors:
 
 
 class Parser(OneLineErrors, argparse.ArgumentParser):
-    """The parser of a command whose options are no dataclass."""
+    """The parser of a command."""
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        try:
+            super()._check_value(action, value)
+        except argparse.ArgumentError as error:
+            hint = did_you_mean(str(value), map(str, action.choices or ()))
+            raise argparse.ArgumentError(action, f"{error.message}{hint}") from None
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse does it, with what was probably meant where there is no such option."""
+        options, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            names = [option.lstrip("-") for action in self._actions for option in action.option_strings]
+            hint = did_you_mean(unknown[0].partition("=")[0].lstrip("-–—"), names, "--{}")
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+        return options
+
+
+def add_option(parser: argparse.ArgumentParser, option: Option) -> None:
+    """Add an option of a dataclass as the parsers of transformers and TRL would; a switch may be given without a value."""
+    how: dict[str, Any] = {"default": option.default}
+    if option.kind == "switch":
+        how |= {"nargs": "?", "const": True, "type": truth, "metavar": "true|false"}
+    elif option.kind == "words":
+        how |= {"nargs": "+", "metavar": "WORD"}
+    else:
+        types = {"whole": (int, "N"), "number": (float, "X"), "text": (str, "TEXT")}
+        how["type"], how["metavar"] = types[option.kind]
+    parser.add_argument(f"--{option.name}", help=option.described().replace("%", "%%"), **how)
+
+
+def truth(text: str) -> bool:
+    """True or false as a flag spells it."""
+    if text.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"should be true or false, got '{text}'")
+    return text.lower() == "true"
+
+
+def with_underscores(arguments: Sequence[str]) -> list[str]:
+    """The words of a command with underscores in the flags, as `flags` reads them."""
+    return [word for _, words in flags(arguments) for word in words]
 
 
 def flags(arguments: Sequence[str]) -> list[tuple[str, list[str]]]:
@@ -117,7 +163,7 @@ def free_folder(stem: str) -> str:
 
 
 def check_at_least(minimum: int, options: Any, *names: str) -> None:
-    """Refuse numbers below the minimum; None is none.
+    """Refuse numbers below the minimum, or larger than any count; None is none.
 
     Raises:
         UsageError: naming the first such option.
@@ -126,3 +172,5 @@ def check_at_least(minimum: int, options: Any, *names: str) -> None:
         value = getattr(options, name)
         if value is not None and value < minimum:
             raise UsageError(f"--{name} must be at least {minimum}, got {value}")
+        if value is not None and value > LARGEST:
+            raise UsageError(f"--{name} must be at most {LARGEST:,}, got {value}")

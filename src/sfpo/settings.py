@@ -13,8 +13,18 @@ _REGION: dict[str, Any] = {name: parameter.default for name, parameter in signat
 
 AUTO = "auto"
 """α as a rule, which a `TrustRegion` is."""
-ONLY_WITH_AUTO = frozenset({"kl_budget", "alpha_max"})
-"""Settings that change nothing where α is a number."""
+_ONLY_WITH_AUTO = ("kl_budget", "alpha_max")
+_ONLY_WITH_GATE = ("gate_sides", "entropy_window", "entropy_threshold")
+
+
+def without_effect(alpha: Any, gate: Any) -> dict[str, str]:
+    """The settings that change nothing with this α and this gate, each with the reason and what would give it an effect."""
+    found: dict[str, str] = {}
+    if alpha != AUTO:
+        found |= dict.fromkeys(_ONLY_WITH_AUTO, f"alpha is {alpha}: add --alpha {AUTO}")
+    if gate in ("off", False):  # YAML makes false of a bare off
+        found |= dict.fromkeys(_ONLY_WITH_GATE, "the gate is off: add --gate exit")
+    return found
 
 
 @dataclass

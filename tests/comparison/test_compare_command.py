@@ -128,13 +128,22 @@ def test_a_finished_comparison_is_not_run_again_and_can_be_extended(compared, tm
 
 def test_a_failed_run_is_reported_and_leaves_the_others_alone(tmp_path, capsys):
     folder = tmp_path / "c"
-    arguments = ["--methods", "grpo", "--seeds", "1", "--sweep", "loss_type=grpo,nonsense", "--output_dir", folder]
+    arguments = [
+        "--methods",
+        "grpo",
+        "--seeds",
+        "1",
+        "--sweep",
+        "attn_implementation=eager,nonsense",
+        "--output_dir",
+        folder,
+    ]
     code, out, _ = compare(capsys, *SMALL, *arguments)
     assert code == 1
-    assert "grpo,loss_type=nonsense, seed 0 failed" in out
+    assert "grpo,attn_implementation=nonsense, seed 0 failed" in out
     summary = json.loads((folder / "summary.json").read_text())
-    assert summary["variants"]["grpo,loss_type=grpo"]["seeds_done"] == [0]
-    failed = summary["variants"]["grpo,loss_type=nonsense"]
+    assert summary["variants"]["grpo,attn_implementation=eager"]["seeds_done"] == [0]
+    failed = summary["variants"]["grpo,attn_implementation=nonsense"]
     assert failed["seeds_done"] == []
     assert "nonsense" in failed["failed"][0]["error"]
     assert "Failed runs" in (folder / "summary.md").read_text()

@@ -382,8 +382,14 @@ def test_gxpo_has_defaults_of_its_own_and_its_configuration_makes_no_other_metho
     (tmp_path / "gxpo.yaml").write_text("method: gxpo\ngxpo_moments: running\nalpha: 0.3\n")
     of_file = ("--config", str(tmp_path / "gxpo.yaml"))
     assert own(*of_file) == ("running", 5, 0.3, 3)
-    assert own(*of_file, "--method", "sfpo") == (None, 3, 0.3, 4)
+    # Its K counts virtual steps, and its α goes with them.
+    assert own(*of_file, "--method", "sfpo") == (None, 3, 0.8, 4)
+    assert own(*of_file, "--method", "sfpo", "--alpha", "0.3") == (None, 3, 0.3, 4)
     assert own(*of_file, "--method", "grpo")[0] is None
+    (tmp_path / "sfpo.yaml").write_text("method: sfpo\ninner_steps: 3\nalpha: 0.8\n")
+    assert own("--config", str(tmp_path / "sfpo.yaml"), "--method", "gxpo") == ("restored", 5, 0.5, 3)
+    (tmp_path / "any.yaml").write_text("inner_steps: 4\nalpha: 0.3\n")
+    assert own("--config", str(tmp_path / "any.yaml"), "--method", "gxpo") == ("restored", 4, 0.3, 3)
 
 
 def test_a_null_in_a_configuration_keeps_what_makes_the_method(tmp_path):
@@ -415,7 +421,7 @@ def test_the_installed_command_answers(tmp_path):
     assert version.stdout.strip().count(".") == 2
     unknown = subprocess.run([*command, "trian"], capture_output=True, text=True)
     assert unknown.returncode == 2
-    assert unknown.stderr.strip() == "sfpo trian: there is no command 'trian': see sfpo --help"
+    assert unknown.stderr.strip() == "sfpo trian: there is no command 'trian' (did you mean train?): see sfpo --help"
 
 
 def test_a_file_of_problems_is_graded_as_mathematics(tmp_path, capsys):

@@ -58,8 +58,10 @@ def main(arguments: Sequence[str]) -> int:
         console.print(f"Continuing {folder}: {len(records.rows):,} answers are there, {missing:,} are to come.")
     try:
         if missing:
+            temperature = 0.0 if options.greedy else options.temperature
+            sampling = engines.Sampling(temperature, options.top_p, options.max_new_tokens)
             engine = engines.start(
-                engine_name, options.model, tokenizer, options.sampling, options.dtype, options.trust_remote_code
+                engine_name, options.model, tokenizer, sampling, options.dtype, options.trust_remote_code
             )
             _answer_all(console, options, engine, tokenizer, benchmarks, records)
     except KeyboardInterrupt:

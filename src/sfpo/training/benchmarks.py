@@ -5,8 +5,9 @@ from typing import Any
 
 from sfpo.evaluation.engines import Sampling, TransformersEngine
 from sfpo.evaluation.run import Answered, answer, summarise
-from sfpo.tasks.benchmarks import load_benchmark, names_of
-from sfpo.training.options import TrainOptions
+from sfpo.tasks.benchmarks import load_benchmark
+from sfpo.tasks.catalog import names_of
+from sfpo.training.own_options import TrainOptions
 from sfpo.training.records import RunRecords
 from sfpo.trl import SFPOConfig
 
