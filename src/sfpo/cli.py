@@ -1,11 +1,13 @@
 """The `sfpo` command."""
 
 import importlib
+import signal
 import sys
 from collections.abc import Sequence
 
-from sfpo import __version__
+from sfpo import __version__, disk, interrupt
 from sfpo.errors import UsageError
+from sfpo.extras import MissingExtraError, named
 from sfpo.methods import method_named
 from sfpo.model import cpu
 from sfpo.options import given
@@ -32,7 +34,7 @@ sfpo COMMAND --help lists a command's options; sfpo --version prints the version
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit code, 2 for what the user can mend."""
+    """Run one command; returns its exit code: 2 for what the user can mend, 130 or 143 where the user stopped it."""
     command, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     if command in ("-h", "--help"):
         print(_HELP)
@@ -40,11 +42,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if command == "--version":
         print(__version__)
         return 0
-    try:
-        return _run(command, rest)
-    except UsageError as error:
-        print(f"sfpo {command}: {error}", file=sys.stderr)
-        return 2
+    with interrupt.listening(signal.SIGINT, signal.SIGTERM):
+        try:
+            return _run(command, rest)
+        except UsageError as error:
+            print(f"sfpo {command}: {error}", file=sys.stderr)
+            return 2
+        except KeyboardInterrupt:
+            print(f"sfpo {command}: stopped", file=sys.stderr)
+            return interrupt.exit_code()
 
 
 def _run(command: str, arguments: list[str]) -> int:
@@ -55,10 +61,15 @@ def _run(command: str, arguments: list[str]) -> int:
     if command not in ("grade", "report"):
         cpu.before_torch()
     try:
-        module = importlib.import_module(_COMMANDS[command])
+        exit_code: int = importlib.import_module(_COMMANDS[command]).main(arguments)
     except ModuleNotFoundError as error:
-        raise UsageError(f"{error.name} is not installed: pip install 'sfpo[trl]'") from error
-    exit_code: int = module.main(arguments)
+        if not isinstance(known := named(error, "trl"), MissingExtraError):
+            raise
+        raise UsageError(str(known)) from error
+    except Exception as error:
+        if (refused := disk.refusal(error)) is None:
+            raise
+        raise UsageError(refused) from error
     return exit_code
 
 
