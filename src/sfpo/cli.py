@@ -1,12 +1,14 @@
 """The `sfpo` command."""
 
 import importlib
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sfpo import __version__
+from sfpo import __version__, disk, interrupt
 from sfpo.errors import UsageError, one_line
+from sfpo.extras import MissingExtraError, named
 from sfpo.model import cpu
 from sfpo.nearest import did_you_mean
 
@@ -45,7 +47,7 @@ sfpo COMMAND --help lists a command's options; sfpo --version prints the version
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit code, 2 for what the user can mend."""
+    """Run one command; returns its exit code: 2 for what the user can mend, 130 or 143 where the user stopped it."""
     command, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     if command in ("-h", "--help", "help"):
         print(_HELP)
@@ -53,11 +55,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if command in ("-V", "--version", "version"):
         print(__version__)
         return 0
-    try:
-        return _run(command, rest)
-    except UsageError as error:
-        print(one_line(f"sfpo {command}: {error}"), file=sys.stderr)
-        return 2
+    with interrupt.listening(signal.SIGINT, signal.SIGTERM):
+        try:
+            return _run(command, rest)
+        except UsageError as error:
+            print(one_line(f"sfpo {command}: {error}"), file=sys.stderr)
+            return 2
+        except KeyboardInterrupt:
+            print(one_line(f"sfpo {command}: stopped"), file=sys.stderr)
+            return interrupt.exit_code()
 
 
 def _run(name: str, arguments: list[str]) -> int:
@@ -70,10 +76,15 @@ def _run(name: str, arguments: list[str]) -> int:
             importlib.import_module(command.first_look).first_look(arguments)
         if command.needs_torch:
             cpu.before_torch()
-        module = importlib.import_module(command.module)
+        exit_code: int = importlib.import_module(command.module).main(arguments)
     except ModuleNotFoundError as error:
-        raise UsageError(f"{error.name} is not installed: pip install 'sfpo[trl]'") from error
-    exit_code: int = module.main(arguments)
+        if not isinstance(known := named(error, "trl"), MissingExtraError):
+            raise
+        raise UsageError(str(known)) from error
+    except Exception as error:
+        if (refused := disk.refusal(error)) is None:
+            raise
+        raise UsageError(refused) from error
     return exit_code
 
 

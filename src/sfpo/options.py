@@ -1,6 +1,9 @@
 """How every command reads what the user wrote: flags, YAML configurations, and what is wrong with them in one line."""
 
 import argparse
+import shlex
+import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -150,6 +153,17 @@ def read_config(path: str) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise UsageError(f"{path} must hold 'option: value' lines")
     return {str(name): value for name, value in config.items()}
+
+
+def command_line(command: str, arguments: Sequence[str]) -> str:
+    """What the user types for a command: `sfpo`, or its path in a virtual environment that is not activated."""
+    program = "sfpo" if shutil.which("sfpo") else sys.argv[0]
+    return shlex.join([program, command, *arguments])
+
+
+def without(arguments: Sequence[str], *names: str) -> list[str]:
+    """The arguments but these flags and their values."""
+    return [word for name, words in flags(arguments) if name not in names for word in words]
 
 
 def free_folder(stem: str) -> str:

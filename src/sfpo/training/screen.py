@@ -1,13 +1,12 @@
 """What the terminal says before a run and after it."""
 
-import shutil
-import sys
 from pathlib import Path
 
 import yaml
 from rich.console import Console
 from rich.table import Table
 
+from sfpo.options import command_line
 from sfpo.records.run import COMPLETIONS, METRICS
 from sfpo.settings import AUTO
 from sfpo.tasks import Task
@@ -53,15 +52,24 @@ def print_summary(console: Console, folder: Path, before: Evaluation, after: Eva
         highlight=False,
         soft_wrap=True,
     )
-    # As it was called, where it is not on the path: in a virtual environment that is not activated, for one.
-    sfpo = "sfpo" if shutil.which("sfpo") else sys.argv[0]
+    sfpo = command_line("train", [])
     if trainer.args.alpha != 0:
         console.print(
-            f"Next: see what plain GRPO makes of the same prompts:  [bold]{sfpo} train --method grpo[/]\n"
-            f"or what a real model would cost:  [bold]{sfpo} train --model Qwen/Qwen2.5-0.5B-Instruct "
+            f"Next: see what plain GRPO makes of the same prompts:  [bold]{sfpo} --method grpo[/]\n"
+            f"or what a real model would cost:  [bold]{sfpo} --model Qwen/Qwen2.5-0.5B-Instruct "
             "--task gym:countdown --max_steps 200 --dry_run[/]",
             highlight=False,
             soft_wrap=True,
         )
     else:
-        console.print(f"Next: the slow-fast update on the same prompts:  [bold]{sfpo} train[/]", highlight=False)
+        console.print(f"Next: the slow-fast update on the same prompts:  [bold]{sfpo}[/]", highlight=False)
+
+
+def print_stopped(console: Console, folder: Path, checkpoint: str | None, command: str) -> None:
+    """Where a run stands that the user stopped, and the command that goes on."""
+    if checkpoint is None:
+        console.print(f"\nStopped before there was a checkpoint in {folder}. Start again with:", highlight=False)
+    else:
+        step = Path(checkpoint).name.rpartition("-")[2]
+        console.print(f"\nStopped. Step {step} and all before it are saved in {checkpoint}. Continue with:")
+    console.print(command, markup=False, highlight=False, soft_wrap=True)
