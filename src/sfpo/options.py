@@ -156,9 +156,11 @@ def read_config(path: str) -> dict[str, Any]:
 
 
 def command_line(command: str, arguments: Sequence[str]) -> str:
-    """What the user types for a command: `sfpo`, or its path in a virtual environment that is not activated."""
-    program = "sfpo" if shutil.which("sfpo") else sys.argv[0]
-    return shlex.join([program, command, *arguments])
+    """What the user types for a command: `sfpo`, or how it was called in a virtual environment that is not activated."""
+    program = ["sfpo"] if shutil.which("sfpo") else [sys.argv[0]]
+    if Path(sys.argv[0]).parts[-2:] == ("sfpo", "__main__.py"):
+        program = [Path(sys.executable).name, "-m", "sfpo"]
+    return shlex.join([*program, command, *arguments])
 
 
 def without(arguments: Sequence[str], *names: str) -> list[str]:

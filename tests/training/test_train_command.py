@@ -372,6 +372,15 @@ def test_a_configuration_may_be_joined_to_its_flag_and_set_the_environment(tmp_p
     assert os.environ.pop("SFPO_TEST") == "1"
 
 
+def test_a_switch_needs_no_value():
+    def read(*arguments):
+        parsed = parse(["--model", "some/model", *arguments])
+        return parsed.training.bf16, parsed.command.clean_data, parsed.training.slow_correction, parsed.command.dry_run
+
+    assert read("--bf16", "--no_clean_data", "--dry-run") == (True, False, True, True)
+    assert read("--no-bf16", "--slow_correction", "--dry_run", "no") == (False, True, True, False)
+
+
 def test_gxpo_has_defaults_of_its_own_and_its_configuration_makes_no_other_method_gxpo(tmp_path):
     def own(*arguments):
         training = parse(["--output_dir", str(tmp_path / "run"), *arguments]).training

@@ -7,7 +7,6 @@ from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
-from rich.markdown import Markdown
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -15,13 +14,14 @@ from sfpo import disk, interrupt
 from sfpo.comparison import schedule
 from sfpo.comparison.options import CompareOptions, parse_comparison
 from sfpo.comparison.schedule import Job
+from sfpo.comparison.screen import print_tables
 from sfpo.errors import UsageError
 from sfpo.options import command_line
 from sfpo.records.comparison import collect, is_finished, run_folder
 from sfpo.records.lock import LOCK, FolderLock
 from sfpo.records.provenance import PROVENANCE, entries_of, extended, provenance
 from sfpo.records.run import METRICS, read_rows
-from sfpo.records.summary import SPECIFICATION, TABLES, as_markdown, write_summary
+from sfpo.records.summary import SPECIFICATION, TABLES, write_summary
 from sfpo.report.page import write_report
 from sfpo.training.command import quiet_libraries
 
@@ -77,7 +77,7 @@ def _compare(console: Console, options: CompareOptions, arguments: Sequence[str]
         is_stopped = True
     collect(options.folder, [run for run in runs if is_finished(run_folder(options.folder, *run))])
     summary = write_summary(options.folder)
-    console.print(Markdown(as_markdown(summary)))
+    print_tables(console, summary)
     console.print(f"Tables  {options.folder / TABLES}", highlight=False, soft_wrap=True)
     console.print(f"Report  {write_report(options.folder)}", highlight=False, soft_wrap=True)
     if is_stopped:

@@ -10,7 +10,7 @@ from sfpo.errors import UsageError
 from sfpo.methods import METHODS, method_named, refuse_contradiction
 from sfpo.nearest import did_you_mean
 from sfpo.options import Parser, check_at_least, flags, value_of, with_underscores
-from sfpo.training.first_look import check, check_names
+from sfpo.training.first_look import check, check_names, look_at_hub
 from sfpo.training.known_options import check_values, known_options
 
 _HELP = """Train with several methods and seeds on one task, and measure how many rollouts and seconds each needs to reach
@@ -43,7 +43,9 @@ def first_look(arguments: Sequence[str]) -> None:
         SystemExit: the help was printed.
         UsageError: see `asked`.
     """
-    asked(arguments)
+    wanted = asked(arguments)
+    for variant in wanted.variants:
+        look_at_hub(variant.arguments_with(wanted.train))
 
 
 def asked(arguments: Sequence[str]) -> Asked:

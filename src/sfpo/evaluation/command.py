@@ -64,8 +64,8 @@ def main(arguments: Sequence[str]) -> int:
 
 def _evaluate(console: Console, options: EvalOptions, folder: Path, again: str) -> int:
     engine_name = engines.choose(options.engine, options.model)
-    benchmarks = _load(console, options)
     tokenizer = load_tokenizer(options.model, options.trust_remote_code)
+    benchmarks = _load(console, options)
     with (
         FolderLock(folder, "sfpo eval") as lock,
         disk.writing_to(folder, lambda: f"mend that and continue with: {again}"),

@@ -7,6 +7,7 @@ from os.path import isdir
 
 from sfpo.errors import UsageError
 from sfpo.fields import options_of
+from sfpo.model import hub
 from sfpo.model.embedded import EMBEDDED
 from sfpo.nearest import unknown
 from sfpo.options import Parser, add_option, check_at_least, with_underscores
@@ -74,7 +75,8 @@ def first_look(arguments: Sequence[str]) -> None:
         SystemExit: the help was printed.
         UsageError: see `parse`.
     """
-    parse(arguments)
+    options = parse(arguments)
+    hub.look(options.model, options.data_path is None and any(name in KNOWN for name in options.benchmarks))
 
 
 def parse(arguments: Sequence[str]) -> EvalOptions:

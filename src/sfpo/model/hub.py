@@ -19,7 +19,12 @@ _OFFLINE = "HF_HUB_OFFLINE"
 
 def is_on_hub(model: str) -> bool:
     """Whether a model's name is a hub id: it is not embedded, and no path."""
-    return model != EMBEDDED and not Path(model).exists() and not model.startswith(("/", ".", "~")) and model.count("/") < 2
+    return (
+        model != EMBEDDED
+        and not Path(model).exists()
+        and not model.startswith(("/", ".", "~"))
+        and model.count("/") < 2
+    )
 
 
 def look(model: str, needs_data: bool) -> None:
@@ -81,6 +86,4 @@ def _is_cached(model: str) -> bool:
     """Whether the hub's cache holds the model, or weights to add to another one."""
     from huggingface_hub import try_to_load_from_cache
 
-    return any(
-        isinstance(try_to_load_from_cache(model, name), str) for name in ("config.json", "adapter_config.json")
-    )
+    return any(isinstance(try_to_load_from_cache(model, name), str) for name in ("config.json", "adapter_config.json"))

@@ -23,7 +23,8 @@ from sfpo.records.lock import FolderLock
 from sfpo.records.run import METRICS
 from sfpo.tasks import Task, load_task
 from sfpo.training.benchmarks import TrainingBenchmarks
-from sfpo.training.build import build
+from sfpo.training.build import build, check_room
+from sfpo.training.drawing import draw, problems_needed
 from sfpo.training.held_out import Evaluation, evaluate
 from sfpo.training.options import Parsed, parse
 from sfpo.training.screen import print_plan, print_stopped, print_summary
@@ -84,6 +85,9 @@ def _only_writer(parsed: Parsed, arguments: Sequence[str]) -> Iterator[FolderLoc
 def _prepare(console: Console, parsed: Parsed) -> _Prepared:
     options, training = parsed.command, parsed.training
     checkpoint = _checkpoint_to_resume(training)
+    # The model comes first: a wrong name should not cost the time that reading or drawing the problems takes.
+    tokenizer = load_tokenizer(options.model, training.trust_remote_code)
+    check_room(options.model, training)
     task = load_task(
         options.task,
         parameters=options.task_params,
@@ -94,14 +98,13 @@ def _prepare(console: Console, parsed: Parsed) -> _Prepared:
         difficulty=options.difficulty,
         clean=options.clean_data,
         benchmark_data_path=options.benchmark_data_path,
-        train_problems=options.train_problems,
+        train_problems=problems_needed(options, training),
         eval_problems=options.eval_problems,
         seed=training.seed,
     )
     if task.note:
         console.print(escape(task.note), highlight=False, soft_wrap=True)
     benchmarks = TrainingBenchmarks(options, training)
-    tokenizer = load_tokenizer(options.model, training.trust_remote_code)
     _check(parsed, task)
     return _Prepared(parsed, task, benchmarks, tokenizer, checkpoint)
 
@@ -109,9 +112,9 @@ def _prepare(console: Console, parsed: Parsed) -> _Prepared:
 def _check(parsed: Parsed, task: Task) -> None:
     options, training = parsed.command, parsed.training
     prompts = training.generation_batch_size // training.num_generations
-    if len(task.train) < prompts:
+    if task.train_size < prompts:
         raise UsageError(
-            f"{task.name} has {len(task.train)} problems to train on, fewer than the {prompts} prompts of one batch: "
+            f"{task.name} has {task.train_size} problems to train on, fewer than the {prompts} prompts of one batch: "
             "lower --per_device_train_batch_size or raise --num_generations"
         )
     if options.model.endswith(".gguf") and training.beta != 0 and not parsed.model.use_peft:
@@ -122,7 +125,8 @@ def _check(parsed: Parsed, task: Task) -> None:
 
 
 def _run(console: Console, prepared: _Prepared, lock: FolderLock | None) -> int:
-    parsed, task, tokenizer, checkpoint = prepared.parsed, prepared.task, prepared.tokenizer, prepared.checkpoint
+    parsed, tokenizer, checkpoint = prepared.parsed, prepared.tokenizer, prepared.checkpoint
+    task = draw(console, prepared.task)
     options, folder = parsed.command, Path(parsed.training.output_dir)
     built = build(console, parsed, task, tokenizer)
     trainer, records = built.trainer, built.records
@@ -169,7 +173,7 @@ def _run(console: Console, prepared: _Prepared, lock: FolderLock | None) -> int:
         console.print(f"The trained model is saved in {folder}; how good it is was not measured yet.")
         raise
     records.update_run(finished=time.time())
-    print_summary(console, folder, before, after, trainer)
+    print_summary(console, parsed, before, after, trainer)
     return 0
 
 

@@ -6,11 +6,12 @@ from typing import Any
 
 from sfpo.errors import UsageError
 from sfpo.methods import DEFAULT_METHOD, Method, method_named, refuse_contradiction
+from sfpo.model import hub
 from sfpo.nearest import did_you_mean
 from sfpo.options import config_of, flags, given, split_config
 from sfpo.records.settings import chosen_settings, settings_of_run
 from sfpo.settings import SlowFastSettings, without_effect
-from sfpo.tasks.catalog import TASKS, check_task, names_of
+from sfpo.tasks.catalog import KNOWN, TASKS, check_task, names_of
 from sfpo.tasks.templates import check_template
 from sfpo.training.help import print_help
 from sfpo.training.known_options import INSTEAD, as_number, check_values, known_options
@@ -30,6 +31,20 @@ def first_look(arguments: Sequence[str]) -> None:
         print_help(everything=any(word in HELP_ALL for word in arguments))
         raise SystemExit(0)
     check(arguments)
+    look_at_hub(arguments)
+
+
+def look_at_hub(arguments: Sequence[str]) -> None:
+    """Find out whether the hub answers, where the run needs it.
+
+    Raises:
+        UsageError: the model can neither be had from the hub nor from its cache.
+    """
+    own = _own(given(arguments), config_of(arguments))
+    tests = names_of(own["eval_benchmarks"], "eval_benchmarks") if own["eval_benchmarks"] else []
+    from_hub = own["benchmark_data_path"] is None
+    reads_set = own["task"] in TASKS and (own["data_path"] is None or (own["clean_data"] and from_hub))
+    hub.look(str(own["model"]), reads_set or (from_hub and any(name in KNOWN for name in tests)))
 
 
 def check(arguments: Sequence[str]) -> None:
@@ -52,10 +67,17 @@ def check(arguments: Sequence[str]) -> None:
     for name, why in without_effect(settings["alpha"], settings["gate"]).items():
         if name in by_flag:
             raise UsageError(f"--{name} {by_flag[name]} has no effect, since {why}, or leave it out")
-    own = {f: by_flag.get(f, config.get(f, getattr(TrainOptions, f, None))) for f in TrainOptions.__dataclass_fields__}
+    own = _own(by_flag, config)
     _check_task(own, by_flag)
     if own["eval_benchmarks"]:
         names_of(own["eval_benchmarks"], "eval_benchmarks")
+
+
+def _own(by_flag: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """What the command's own options are set to."""
+    return {
+        f: by_flag.get(f, config.get(f, getattr(TrainOptions, f, None))) for f in TrainOptions.__dataclass_fields__
+    }
 
 
 def check_names(arguments: Sequence[str], also: Iterable[str] = ()) -> None:

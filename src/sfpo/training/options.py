@@ -18,8 +18,9 @@ from sfpo.model.cpu import bf16_is_faster
 from sfpo.model.embedded import EMBEDDED
 from sfpo.model.embedded.recipe import EMBEDDED_RECIPE
 from sfpo.nearest import unknown
-from sfpo.options import OneLineErrors, Parser, free_folder, given, read_config, split_config
+from sfpo.options import OneLineErrors, Parser, flags, free_folder, given, read_config, split_config
 from sfpo.training.first_look import check
+from sfpo.training.known_options import known_options
 from sfpo.training.own_options import TrainOptions
 from sfpo.training.typed import typed
 from sfpo.trl import SFPOConfig
@@ -51,12 +52,16 @@ _CLASSES = (TrainOptions, SFPOConfig, ModelConfig)
 
 @dataclass(frozen=True)
 class Parsed:
-    """The options of one run. `chosen` names those that the user, or the command for the user, set."""
+    """The options of one run, and the arguments that it was started with.
+
+    `chosen` names the options that the user, or the command for the user, set.
+    """
 
     command: TrainOptions
     training: SFPOConfig
     model: ModelConfig
     chosen: frozenset[str]
+    arguments: tuple[str, ...]
 
     def effective(self) -> dict[str, Any]:
         """The configuration worth reading, ready for `--config`: what was chosen, the command's own options and SFPO's."""
@@ -89,11 +94,21 @@ def parse(arguments: Sequence[str]) -> Parsed:
     of_file = method.of_file(config, method_named(str(config.get("method", first.method))))
     parser.set_defaults_with_config(**typed({**of_file, **method.sets}, *_CLASSES))
     try:
-        options, training, model = parser.parse_args_into_dataclasses(others, look_for_args_file=False)
+        options, training, model = parser.parse_args_into_dataclasses(_spelled_out(others), look_for_args_file=False)
         _check_reports(training.report_to)
     except ValueError as error:
         raise UsageError(_mended(str(error))) from error
-    return Parsed(options, training, model, frozenset({*given(arguments), *config, *defaults}))
+    return Parsed(options, training, model, frozenset({*given(arguments), *config, *defaults}), tuple(arguments))
+
+
+def _spelled_out(arguments: Sequence[str]) -> list[str]:
+    """The flags with their values, also where a switch has none; TRL's parser knows that form of some switches only."""
+    spelled: list[str] = []
+    for name, words in flags(arguments):
+        if len(words) == 1 and "=" not in words[0] and known_options()[name].kind == "switch":
+            words = [f"--{name}", "false" if words[0].startswith("--no_") else "true"]
+        spelled += words
+    return spelled
 
 
 _ALWAYS_SHOWN = {

@@ -6,14 +6,20 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
+from sfpo.model.embedded import EMBEDDED
 from sfpo.options import command_line
 from sfpo.records.run import COMPLETIONS, METRICS
 from sfpo.settings import AUTO
 from sfpo.tasks import Task
 from sfpo.training import cost
 from sfpo.training.held_out import Evaluation
+from sfpo.training.next_step import next_commands
 from sfpo.training.options import Parsed
 from sfpo.trl import SFPOTrainer
+
+_A_LARGER_MODEL = [
+    "--model", "Qwen/Qwen2.5-0.5B-Instruct", "--task", "gym:countdown", "--max_steps", "200", "--dry_run",
+]  # fmt: skip
 
 
 def print_plan(console: Console, parsed: Parsed, task: Task) -> None:
@@ -21,9 +27,12 @@ def print_plan(console: Console, parsed: Parsed, task: Task) -> None:
     console.print("[bold]Configuration[/] (what was chosen, and SFPO's own; the rest is as in TRL)")
     text = yaml.safe_dump(parsed.effective(), sort_keys=False, allow_unicode=True)
     console.print(text, markup=False, highlight=False, soft_wrap=True)
-    console.print(f"[bold]Data[/]\n{len(task.train):,} problems to train on, {len(task.held_out):,} held out\n")
-    console.print("[bold]Cost[/]" + (" (while the gate is open)" if parsed.training.gate != "off" else ""))
-    for line in cost.estimate(parsed.training, len(task.train)).lines():
+    console.print(f"[bold]Data[/]\n{task.train_size:,} problems to train on, {task.held_out_size:,} held out\n")
+    # A closed gate makes SFPO's steps plain GRPO's.
+    console.print(
+        "[bold]Cost[/]" + (" (at most: less once the entropy gate closes)" if parsed.training.gate != "off" else "")
+    )
+    for line in cost.estimate(parsed.training, task.train_size).lines():
         console.print(line, highlight=False)
     if parsed.training.alpha == AUTO:
         console.print(
@@ -35,8 +44,11 @@ def print_plan(console: Console, parsed: Parsed, task: Task) -> None:
         console.print("The epochs of a batch end earlier where their KL is above 1.5 times target_kl.", soft_wrap=True)
 
 
-def print_summary(console: Console, folder: Path, before: Evaluation, after: Evaluation, trainer: SFPOTrainer) -> None:
+def print_summary(
+    console: Console, parsed: Parsed, before: Evaluation, after: Evaluation, trainer: SFPOTrainer
+) -> None:
     """What training changed, where everything is, and what to do next."""
+    folder = Path(parsed.training.output_dir)
     table = Table(title=f"{after.problems} held-out problems, sampled once each", title_justify="left")
     for column in ("", "before", "after"):
         table.add_column(column, justify="right" if column else "left")
@@ -44,25 +56,19 @@ def print_summary(console: Console, folder: Path, before: Evaluation, after: Eva
     table.add_row("response length (tokens)", f"{before.mean_length:.1f}", f"{after.mean_length:.1f}")
     table.add_row("cut off", f"{before.cut_off:.1%}", f"{after.cut_off:.1%}")
     console.print(table)
-    console.print(
-        f"{trainer.rollouts:,} rollouts in {trainer.state.global_step} steps.\n"
-        f"Model        {folder}\n"
-        f"Metrics      {folder / METRICS}\n"
-        f"Completions  {folder / COMPLETIONS}\n",
-        highlight=False,
-        soft_wrap=True,
-    )
-    sfpo = command_line("train", [])
-    if trainer.args.alpha != 0:
-        console.print(
-            f"Next: see what plain GRPO makes of the same prompts:  [bold]{sfpo} --method grpo[/]\n"
-            f"or what a real model would cost:  [bold]{sfpo} --model Qwen/Qwen2.5-0.5B-Instruct "
-            "--task gym:countdown --max_steps 200 --dry_run[/]",
-            highlight=False,
-            soft_wrap=True,
-        )
-    else:
-        console.print(f"Next: the slow-fast update on the same prompts:  [bold]{sfpo}[/]", highlight=False)
+    report, other, again = next_commands(parsed.arguments, str(folder))
+    lines = [
+        f"{trainer.rollouts:,} rollouts in {trainer.state.global_step} steps.",
+        f"Model        {folder}",
+        f"Metrics      {folder / METRICS}",
+        f"Completions  {folder / COMPLETIONS}",
+        "",
+        f"Next: the curves and completions of this run as a page:  {report}",
+        f"the same with {other}, to compare with:  {again}",
+    ]
+    if parsed.command.model == EMBEDDED:
+        lines.append(f"what a larger model would cost:  {command_line('train', _A_LARGER_MODEL)}")
+    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 
 
 def print_stopped(console: Console, folder: Path, checkpoint: str | None, command: str) -> None:
