@@ -5,9 +5,11 @@ from difflib import get_close_matches
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known word that is most like this one, None if none is like it."""
+    """The known word that is most like this one, else one that begins with it; None if there is neither."""
     by_plain = {_plain(name): name for name in known}
-    found = get_close_matches(_plain(word), by_plain, n=1, cutoff=0.65)
+    plain = _plain(word)
+    longer = [name for name in by_plain if len(plain) > 2 and name.startswith(plain)]
+    found = get_close_matches(plain, by_plain, n=1, cutoff=0.65) or longer
     return by_plain[found[0]] if found else None
 
 

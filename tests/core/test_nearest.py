@@ -7,7 +7,16 @@ from sfpo.nearest import did_you_mean, nearest, unknown
 
 @pytest.mark.parametrize(
     ("word", "meant"),
-    [("sfop", "sfpo"), ("SFPO", "sfpo"), ("multi-epoch", "multi_epoch"), ("ppo", None), ("", None), ("grp", "grpo")],
+    [
+        ("sfop", "sfpo"),
+        ("SFPO", "sfpo"),
+        ("multi-epoch", "multi_epoch"),
+        ("ppo", None),
+        ("", None),
+        ("grp", "grpo"),
+        ("loo", "lookahead"),
+        ("lo", None),
+    ],
 )
 def test_a_slip_is_told_from_another_word(word, meant):
     assert nearest(word, ["sfpo", "grpo", "multi_epoch", "lookahead"]) == meant

@@ -173,12 +173,12 @@ def test_dry_run_says_what_it_will_cost_and_writes_nothing(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("options", "said"),
-    [(["--alpha", "auto"], "one more for every step of the line search"), (["--gate", "off"], None)],
+    [(["--alpha", "auto"], "one more each time that the policy has to move back"), (["--gate", "off"], None)],
 )
 def test_dry_run_says_what_a_kl_budget_changes(tmp_path, capsys, options, said):
     code, out, err = run(capsys, "train", "--dry_run", "--output_dir", tmp_path / "run", *options)
     assert code == 0, err
-    assert (said in out) if said else ("line search" not in out)
+    assert (said in out) if said else ("KL budget" not in out)
 
 
 def test_warnings_of_a_run_that_cannot_learn(tiny_model, tmp_path, capsys):

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sfpo.comparison.variants import Variant, make_variants
 from sfpo.errors import UsageError
@@ -11,7 +12,7 @@ from sfpo.methods import METHODS, method_named, refuse_contradiction
 from sfpo.nearest import did_you_mean
 from sfpo.options import Parser, check_at_least, flags, value_of, with_underscores
 from sfpo.training.first_look import check, check_names, look_at_hub
-from sfpo.training.known_options import check_values, known_options
+from sfpo.training.known_options import as_number, check_values, known_options
 
 _HELP = """Train with several methods and seeds on one task, and measure how many rollouts and seconds each needs to reach
 GRPO's best held-out accuracy. Every option of `sfpo train` that is not listed here is taken too, for all runs alike.
@@ -74,6 +75,7 @@ def asked(arguments: Sequence[str]) -> Asked:
     _refuse_what_changes_nothing(variants, sweep, train)
     for variant in variants:
         check(variant.arguments_with(train))
+    _refuse_equal_runs(variants, train)
     return Asked(Path(own.output_dir), methods, seeds, sweep, own.jobs, own.dry_run, train, variants)
 
 
@@ -107,6 +109,27 @@ def _refuse_what_changes_nothing(variants: list[Variant], sweep: dict[str, list[
     for name, words in flags(train):
         if name not in reached:
             raise UsageError(f"{' '.join(words)} changes no run, since {_why(name, variants, train)}")
+
+
+def _refuse_equal_runs(variants: list[Variant], train: list[str]) -> None:
+    """Refuse two variants that are the same run, such as one with a default and one that sets it."""
+    seen: dict[str, str] = {}
+    for variant in variants:
+        settings = variant.settings_with(train)
+        idle = variant.without_effect(train)
+        values = {
+            name: _alike(settings.get(name, option.default))
+            for name, option in known_options().items()
+            if name not in idle and METHODS[variant.method].has(name)
+        }
+        if (other := seen.setdefault(repr({**values, "method": variant.method}), variant.name)) != variant.name:
+            raise UsageError(f"'{other}' and '{variant.name}' are the same run: leave one of them out")
+
+
+def _alike(value: Any) -> Any:
+    """The same for every spelling of a number."""
+    value = as_number(value)
+    return float(value) if type(value) is int else value
 
 
 def _why(name: str, variants: list[Variant], train: list[str]) -> str:

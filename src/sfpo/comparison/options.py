@@ -1,7 +1,7 @@
 """What `sfpo compare` takes: its own options; all others are those of `sfpo train`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 from sfpo.comparison.first_look import asked
@@ -52,10 +52,8 @@ def parse_comparison(arguments: Sequence[str]) -> CompareOptions:
         UsageError: an option that does not exist, or that some run would refuse.
     """
     wanted = asked(arguments)
-    examples = {variant.name: parse(variant.arguments_with(wanted.train)) for variant in wanted.variants}
-    _refuse_equal_runs(wanted.variants, examples)
-    first, train = wanted.variants[0], [*wanted.train]
-    train += _evaluations(examples[first.name])
+    examples = [parse(variant.arguments_with(wanted.train)) for variant in wanted.variants]
+    train = [*wanted.train, *_evaluations(examples[0])]
     return CompareOptions(
         wanted.folder,
         wanted.methods,
@@ -65,23 +63,8 @@ def parse_comparison(arguments: Sequence[str]) -> CompareOptions:
         wanted.dry_run,
         train,
         wanted.variants,
-        parse(first.arguments_with(train)),
+        parse(wanted.variants[0].arguments_with(train)),
     )
-
-
-def _refuse_equal_runs(variants: list[Variant], examples: dict[str, Parsed]) -> None:
-    """Refuse two variants that are the same run, such as one with a default and one that sets it."""
-    seen: dict[str, str] = {}
-    for variant in variants:
-        example = examples[variant.name]
-        settings = [
-            (f.name, getattr(part, f.name))
-            for part in (example.command, example.training, example.model)
-            for f in fields(part)
-            if f.name not in ("output_dir", "logging_dir", "run_name")
-        ]
-        if (other := seen.setdefault(repr(settings), variant.name)) != variant.name:
-            raise UsageError(f"'{other}' and '{variant.name}' are the same run: leave one of them out")
 
 
 def _evaluations(example: Parsed) -> list[str]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 from sfpo.methods import GRPO, METHODS
 from sfpo.model.embedded import EMBEDDED
@@ -40,6 +41,10 @@ class Variant:
         """The settings that change nothing with the α and the gate of these runs; each with the reason."""
         return _useless(self.method, self.settings, common)
 
+    def settings_with(self, common: Sequence[str]) -> dict[str, Any]:
+        """The settings of its runs that are chosen, and the defaults of the update's and of the model's."""
+        return _settings(self.method, self.settings, common)
+
 
 def make_variants(
     methods: list[tuple[str, dict[str, str]]], sweep: dict[str, list[str]], common: Sequence[str] = ()
@@ -68,9 +73,13 @@ def _active(method: str, settings: dict[str, str], common: Sequence[str]) -> dic
 
 def _useless(method: str, settings: Mapping[str, str], common: Sequence[str]) -> Mapping[str, str]:
     """Settings that a method has a use for, but not with the α and the gate of these runs; each with the reason."""
-    own = chosen_settings(method, settings, common, config_of(common))
-    chosen = settings_of_run({"model": EMBEDDED} | own)
+    chosen = _settings(method, settings, common)
     return without_effect(chosen["alpha"], chosen["gate"])
+
+
+def _settings(method: str, settings: Mapping[str, str], common: Sequence[str]) -> dict[str, Any]:
+    own = chosen_settings(method, settings, common, config_of(common))
+    return settings_of_run({"model": EMBEDDED} | own)
 
 
 def _name(method: str, active: dict[str, str]) -> str:

@@ -63,7 +63,7 @@ def _grade_file(path: Path) -> None:
         for verdict in grade_all([(row["gold"], row["response"]) for row in batch]):
             _print(verdict)
             verdicts.append(verdict)
-    if any("correct" in row for row in rows):
+    if any(row["correct"] is not None for row in rows):
         print(_summary(rows, verdicts), file=sys.stderr)
 
 
@@ -89,7 +89,17 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
             raise UsageError(f"{path}, line {number}: no value for {' and '.join(missing)}")
         if not isinstance(row["response"], str) or not isinstance(row["gold"], str):
             raise UsageError(f"{path}, line {number}: gold and response must be text")
+        row["correct"] = _truth(row.get("correct"), path, number)
         yield row
+
+
+def _truth(value: Any, path: Path, number: int) -> bool | None:
+    """A label, as JSON or a number spells it; None where there is none."""
+    if value is None or isinstance(value, bool):
+        return value
+    if value in ("0", "1"):
+        return bool(value == "1")
+    raise UsageError(f"{path}, line {number}: correct must be true or false, got {value}")
 
 
 def _print(verdict: Verdict) -> None:
@@ -99,9 +109,9 @@ def _print(verdict: Verdict) -> None:
 
 def _summary(rows: list[dict[str, Any]], verdicts: list[Verdict]) -> str:
     judged = [
-        (bool(row["correct"]), verdict)
+        (row["correct"], verdict)
         for row, verdict in zip(rows, verdicts, strict=True)
-        if "correct" in row and not row.get("ambiguous")
+        if row["correct"] is not None and row.get("ambiguous") in (None, False, "0")
     ]
     statuses = Counter(verdict.status for verdict in verdicts)
     accepts = sum(verdict.correct and not truth for truth, verdict in judged)

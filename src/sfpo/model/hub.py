@@ -11,7 +11,7 @@ from sfpo.errors import UsageError
 from sfpo.model.embedded import EMBEDDED
 from sfpo.nearest import did_you_mean
 
-PATIENCE = 5.0
+PATIENCE = 4.0
 """Seconds to wait for a connection."""
 _ENDPOINT = "https://huggingface.co"
 _OFFLINE = "HF_HUB_OFFLINE"

@@ -36,8 +36,8 @@ def print_plan(console: Console, parsed: Parsed, task: Task) -> None:
         console.print(line, highlight=False)
     if parsed.training.alpha == AUTO:
         console.print(
-            "With alpha=auto a batch takes fewer passes where the fast ones reach the end of the KL budget, and one more for "
-            "every step of the line search.",
+            "With alpha=auto a batch takes fewer passes where the fast ones use up the KL budget, and one more each time that "
+            "the policy has to move back.",
             soft_wrap=True,
         )
     if parsed.training.target_kl is not None:
