@@ -1,39 +1,9 @@
 """What a comparison's tables say, from records written by hand."""
 
-import csv
-import json
-
 import pytest
+from comparisons import write_comparison
 
 from sfpo.records.summary import write_summary
-
-VARIANTS = [
-    {"name": name, "method": name, "settings": {}, "baseline": "grpo"} for name in ("grpo", "multi_epoch", "sfpo")
-]
-
-
-def write_comparison(folder, curves):
-    """A comparison whose variants have these accuracies at every 100 rollouts, for two seeds alike."""
-    (folder / "comparison.json").write_text(
-        json.dumps(
-            {
-                "command": [],
-                "model": "embedded",
-                "task": "arithmetic",
-                "seeds": [0, 1],
-                "variants": VARIANTS,
-                "failed": {},
-            }
-        )
-    )
-    with (folder / "evaluations.csv").open("w", newline="") as file:
-        columns = ["variant", "seed", "step", "rollouts", "seconds", "accuracy", "mean_length", "cut_off", "problems"]
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        for variant, accuracies in curves.items():
-            for seed in (0, 1):
-                for index, accuracy in enumerate(accuracies):
-                    writer.writerow([variant, seed, index, 100 * index, index, accuracy, 5, 0, 512])
 
 
 def row_of(text, variant):

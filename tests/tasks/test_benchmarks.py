@@ -79,7 +79,9 @@ def test_names():
     assert names_of(["all"]) == list(KNOWN)
     assert names_of("amc,amc23") == ["amc", "amc23"]
     assert set(SIX) < set(KNOWN)
-    with pytest.raises(UsageError, match="unknown benchmark 'maths500': choose among math500"):
+    with pytest.raises(
+        UsageError, match=r"unknown benchmark 'maths500' \(did you mean math500\?\): choose among math500"
+    ):
         names_of(["maths500"])
     with pytest.raises(UsageError, match="amc more than once"):
         names_of(["amc", "amc,aime24"])
