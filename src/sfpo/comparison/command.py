@@ -47,8 +47,8 @@ def main(arguments: Sequence[str]) -> int:
         ):
             return _compare(console, options, arguments)
     except KeyboardInterrupt:
-        console.print(f"\nStopped. What was made is saved in {options.folder}. Continue with:", highlight=False)
-        console.print(again, markup=False, highlight=False, soft_wrap=True)
+        for line in ("", f"Stopped. What was made is saved in {options.folder}. Continue with:", again):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
         return interrupt.exit_code()
 
 
