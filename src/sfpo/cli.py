@@ -25,7 +25,7 @@ class _Command:
 _COMMANDS = {
     "train": _Command("sfpo.training.command", "sfpo.training.first_look"),
     "compare": _Command("sfpo.comparison.command", "sfpo.comparison.first_look"),
-    "plan": _Command("sfpo.plan.command"),
+    "plan": _Command("sfpo.plan.command", "sfpo.training.recipe_look"),
     "eval": _Command("sfpo.evaluation.command", "sfpo.evaluation.options"),
     "grade": _Command("sfpo.grading.command", needs_torch=False),
     "report": _Command("sfpo.report.command", needs_torch=False),

@@ -10,6 +10,7 @@ import sys
 import time
 
 import pytest
+from real_commands import LIMIT, Command, wait_until_gone
 
 from sfpo.cli import main
 
@@ -180,6 +181,38 @@ def test_a_killed_comparison_takes_its_runs_along_and_continues(tmp_path):
         time.sleep(0.1)
     trained.kill()
     trained.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_comparison_saves_the_step_of_every_run(tmp_path, number):
+    """The signal goes to all its processes, as a terminal sends Ctrl-C, and schedulers SIGTERM."""
+    folder, mark = tmp_path / "c", f"compared-{os.getpid()}-{number}"
+    arguments = [*SMALL, "--save_strategy", "no", "--methods", "grpo,sfpo", "--seeds", "1", "--jobs", "2"]
+    arguments[1] = "400"
+    command = Command(
+        tmp_path, "compare", *arguments, "--output_dir", folder, start_new_session=True,
+        env={**os.environ, "SFPO_TEST": mark},
+    )  # fmt: skip
+    runs = [folder / "runs" / method / "seed-0" for method in ("grpo", "sfpo")]
+    deadline = time.monotonic() + LIMIT
+    while not all(
+        (run / "metrics.jsonl").exists() and '"train"' in (run / "metrics.jsonl").read_text() for run in runs
+    ):
+        assert command.process.poll() is None, command.said
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    os.killpg(command.process.pid, number)
+    assert command.ended() == 128 + number, command.said
+    assert f"saved in {folder}. Continue with:" in command.said
+    assert "failed" not in command.said
+    for run in runs:
+        (checkpoint,) = run.glob("checkpoint-*")
+        step = checkpoint.name.removeprefix("checkpoint-")
+        assert f"{run.parent.name}, seed 0: stopped after step {step}" in command.said
+        assert "Traceback" not in (run / "train.log").read_text()
+    assert json.loads((folder / "comparison.json").read_text())["failed"] == {}
+    assert wait_until_gone(mark) == []
 
 
 @pytest.mark.parametrize(

@@ -47,8 +47,8 @@ def main(arguments: Sequence[str]) -> int:
         ):
             return _compare(console, options, arguments)
     except KeyboardInterrupt:
-        console.print(f"\nStopped. What was made is saved in {options.folder}. Continue with:", highlight=False)
-        console.print(again, markup=False, highlight=False, soft_wrap=True)
+        for line in ("", f"Stopped. What was made is saved in {options.folder}. Continue with:", again):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
         return interrupt.exit_code()
 
 
@@ -58,7 +58,8 @@ def _compare(console: Console, options: CompareOptions, arguments: Sequence[str]
     jobs = _jobs(options)
     if options.warning:
         console.print(f"[yellow]Warning:[/] {options.warning}", soft_wrap=True)
-    at_a_time = min(options.jobs or schedule.default_jobs(options.example.command.model), len(jobs) or 1)
+    model, trusted = options.example.command.model, options.example.training.trust_remote_code
+    at_a_time = min(options.jobs or schedule.default_jobs(model, trusted), len(jobs) or 1)
     console.print(
         f"{len(jobs)} runs of {options.example.training.max_steps} steps to make, {at_a_time} at a time",
         highlight=False,

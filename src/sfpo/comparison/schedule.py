@@ -38,11 +38,11 @@ class Job:
     arguments: list[str]
 
 
-def default_jobs(model: str) -> int:
+def default_jobs(model: str, trust_remote_code: bool = False) -> int:
     """How many runs at a time: one an accelerator; on a CPU one a core for small models, each on one thread."""
     if torch.accelerator.is_available():
         return torch.accelerator.device_count()
-    return _cores() if _weights(model) < cpu.SMALL else 1
+    return _cores() if _weights(model, trust_remote_code) < cpu.SMALL else 1
 
 
 def run_all(jobs: list[Job], at_a_time: int, on_wait: Callable[[], None]) -> Iterator[tuple[Job, str | None]]:
@@ -153,7 +153,11 @@ def _failure(job: Job, exit_code: int) -> str | None:
         for checkpoint in job.folder.glob("checkpoint-*"):  # they served to continue this run
             shutil.rmtree(checkpoint)
         return None
-    lines = [line for line in (job.folder / LOG).read_text(errors="replace").splitlines() if line.strip()]
+    try:
+        log = (job.folder / LOG).read_text(errors="replace")
+    except FileNotFoundError:
+        log = f"{job.folder} was deleted or moved"
+    lines = [line for line in log.splitlines() if line.strip()]
     said = lines[-1].strip() if lines else "no word"
     return f"exit code {exit_code}: {said}" if exit_code >= 0 else f"killed by signal {-exit_code}"
 
@@ -162,8 +166,11 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _weights(model: str) -> int:
-    source, keywords = resolve(model)
+def _weights(model: str, trust_remote_code: bool) -> int:
+    source, keywords = resolve(model, trust_remote_code)
     config = AutoConfig.from_pretrained(source, **keywords)
     with init_empty_weights():
-        return sum(p.numel() for p in AutoModelForCausalLM.from_config(config).parameters())
+        return sum(
+            p.numel()
+            for p in AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code).parameters()
+        )

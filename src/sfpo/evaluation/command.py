@@ -55,10 +55,8 @@ def main(arguments: Sequence[str]) -> int:
     try:
         return _evaluate(console, options, folder, again)
     except KeyboardInterrupt:
-        console.print(
-            f"\nStopped. {_answers_in(folder):,} answers are saved in {folder}. Continue with:", highlight=False
-        )
-        console.print(again, markup=False, highlight=False, soft_wrap=True)
+        for line in ("", f"Stopped. {_answers_in(folder):,} answers are saved in {folder}. Continue with:", again):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
         return interrupt.exit_code()
 
 

@@ -155,7 +155,10 @@ def _vllm_share(settings: dict[str, Any]) -> float | None:
     if not settings.get("use_vllm"):
         return None
     # TRL's defaults.
-    return 0.0 if settings.get("vllm_mode") == "server" else settings.get("vllm_gpu_memory_utilization", 0.3)
+    share: float = settings.get("vllm_gpu_memory_utilization", 0.3)
+    if not 0 < share <= 1:
+        raise UsageError(f"vllm_gpu_memory_utilization must be above 0 and at most 1, got {share}")
+    return 0.0 if settings.get("vllm_mode") == "server" else share
 
 
 def _as_settings(work: Workload) -> dict[str, Any]:

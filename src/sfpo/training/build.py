@@ -96,7 +96,7 @@ def _model(parsed: Parsed) -> Any:
         dtype=model_options.dtype,
         attn_implementation=model_options.attn_implementation,
         quantization_config=get_quantization_config(model_options),
-        trust_remote_code=training.trust_remote_code or None,
+        trust_remote_code=training.trust_remote_code,
         **(training.model_init_kwargs or {}),
     )
 

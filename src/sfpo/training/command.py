@@ -170,7 +170,11 @@ def _run(console: Console, prepared: _Prepared, lock: FolderLock | None) -> int:
     try:
         after = measure(trainer.state.global_step)
     except KeyboardInterrupt:
-        console.print(f"The trained model is saved in {folder}; how good it is was not measured yet.")
+        console.print(
+            f"The trained model is saved in {folder}; how good it is was not measured yet.",
+            markup=False,
+            soft_wrap=True,
+        )
         raise
     records.update_run(finished=time.time())
     print_summary(console, parsed, before, after, trainer)

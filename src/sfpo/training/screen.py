@@ -74,8 +74,9 @@ def print_summary(
 def print_stopped(console: Console, folder: Path, checkpoint: str | None, command: str) -> None:
     """Where a run stands that the user stopped, and the command that goes on."""
     if checkpoint is None:
-        console.print(f"\nStopped before there was a checkpoint in {folder}. Start again with:", highlight=False)
+        where = f"Stopped before there was a checkpoint in {folder}. Start again with:"
     else:
         step = Path(checkpoint).name.rpartition("-")[2]
-        console.print(f"\nStopped. Step {step} and all before it are saved in {checkpoint}. Continue with:")
-    console.print(command, markup=False, highlight=False, soft_wrap=True)
+        where = f"Stopped. Step {step} and all before it are saved in {checkpoint}. Continue with:"
+    for line in ("", where, command):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
