@@ -3,6 +3,7 @@
 import os
 import socket
 import threading
+from os.path import exists
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -19,12 +20,8 @@ _OFFLINE = "HF_HUB_OFFLINE"
 
 def is_on_hub(model: str) -> bool:
     """Whether a model's name is a hub id: it is not embedded, and no path."""
-    return (
-        model != EMBEDDED
-        and not Path(model).exists()
-        and not model.startswith(("/", ".", "~"))
-        and model.count("/") < 2
-    )
+    is_path = exists(model) or model.startswith(("/", ".", "~")) or model.count("/") > 1
+    return model != EMBEDDED and not is_path
 
 
 def look(model: str, needs_data: bool) -> None:

@@ -39,16 +39,20 @@ def resolve(name: str, trust_remote_code: bool = False) -> tuple[str, dict[str, 
     return source, keywords
 
 
-def positions_of(name: str) -> int | None:
-    """The tokens that a model can read, prompt and completion together; None where it has no limit."""
-    source, keywords = resolve(name)
-    config = AutoConfig.from_pretrained(_base_of_adapter(source) or source, **keywords).get_text_config()
+def positions_of(name: str, trust_remote_code: bool = False) -> int | None:
+    """The tokens that a model can read, prompt and completion together; None where it has no limit.
+
+    Raises:
+        UsageError: see `resolve`.
+    """
+    source, keywords = resolve(name, trust_remote_code)
+    with _one_line(f"the model '{name}'"):
+        config = AutoConfig.from_pretrained(_base_of_adapter(source) or source, **keywords).get_text_config()
     positions = getattr(config, "max_position_embeddings", None)
     rotary = getattr(config, "rope_parameters", None)
-    factor = (
-        rotary.get("factor", 1.0) if isinstance(rotary, dict) else 1.0
-    )  # stretched beyond the positions trained on
-    return None if positions is None else int(positions * max(1.0, factor or 1.0))
+    # Stretched beyond the positions that it was trained on.
+    factor = rotary.get("factor") if isinstance(rotary, dict) else None
+    return int(positions * max(1.0, factor or 1.0)) if isinstance(positions, int) else None
 
 
 def load_tokenizer(name: str, trust_remote_code: bool = False) -> Any:

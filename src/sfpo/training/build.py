@@ -48,7 +48,9 @@ def check_room(model: str, training: SFPOConfig) -> None:
         UsageError: naming the model's limit.
     """
     changed = training.model_init_kwargs or {}
-    limit = None if {"config", "max_position_embeddings", "rope_parameters"} & changed.keys() else positions_of(model)
+    if {"config", "max_position_embeddings", "rope_parameters"} & changed.keys():
+        return
+    limit = positions_of(model, training.trust_remote_code)
     if limit is not None and training.max_completion_length > limit:
         raise UsageError(
             f"--max_completion_length {training.max_completion_length} is more than the {limit:,} tokens that "
