@@ -9,6 +9,7 @@ from trl import GRPOConfig, RLOOConfig
 from sfpo import gxpo
 from sfpo.kl_stop import KLStop
 from sfpo.settings import SlowFastSettings
+from sfpo.trl.engines import FP16, refused_optim
 
 if TYPE_CHECKING:
     _HostConfig = Any
@@ -86,6 +87,15 @@ class SlowFastFields(SlowFastSettings, _HostConfig):
             )
         if not self.disable_dropout:
             raise ValueError("disable_dropout=False cannot be combined with SFPO: its passes must share one objective")
+        if self.neftune_noise_alpha is not None:
+            raise ValueError(
+                f"neftune_noise_alpha={self.neftune_noise_alpha} cannot be combined with SFPO: its passes must share one "
+                "objective, and NEFTune's noise would differ between them"
+            )
+        if self.fp16:
+            raise ValueError(FP16)
+        if (why := refused_optim(self.optim.value)) is not None:
+            raise ValueError(why)
         if isinstance(self, GRPOConfig) and self.use_adaptive_entropy:
             raise ValueError(
                 "use_adaptive_entropy=True cannot be combined with SFPO: its passes must share one objective, and the "
