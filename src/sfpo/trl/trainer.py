@@ -9,6 +9,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import GRPOTrainer, RLOOTrainer
 
 from sfpo.gate import EntropyGate
+from sfpo.model.noise import switch_off_noise
 from sfpo.trl.config import SFPOConfig, SFPORLOOConfig, SlowFastFields
 from sfpo.trl.engines import engine_of
 from sfpo.trl.hooks import SlowFastHooks
@@ -82,6 +83,7 @@ class SlowFastMixin(_HostTrainer):
                 f"{type(self).__name__} takes its settings from {self._config_class.__name__}, got {type(args).__name__}"
             )
         super().__init__(model, reward_funcs, args, *more, **keywords)
+        switch_off_noise(self.model)
         self.rollouts = 0
         """Completions sampled so far, over all processes."""
         host = Host.of(self)
