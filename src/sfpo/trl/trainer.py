@@ -9,6 +9,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import GRPOTrainer, RLOOTrainer
 
 from sfpo.gate import EntropyGate
+from sfpo.model.capabilities import Capabilities
 from sfpo.model.noise import switch_off_noise
 from sfpo.trl.config import SFPOConfig, SFPORLOOConfig, SlowFastFields
 from sfpo.trl.engines import engine_of
@@ -87,11 +88,12 @@ class SlowFastMixin(_HostTrainer):
         self.rollouts = 0
         """Completions sampled so far, over all processes."""
         host = Host.of(self)
+        capabilities = Capabilities.of(self.model)
         engine = engine_of(self)
         self._step_log = StepLog(self, host)
         self._sfpo_step = SFPOStep(self, engine, host, self._step_log)
-        self._scorer = Scorer(self, host)
-        self._rollouts = Rollouts(self, host, scored=self._sfpo_step.mini_batches > 1)
+        self._scorer = Scorer(self, host, capabilities)
+        self._rollouts = Rollouts(self, host, capabilities, scored=self._sfpo_step.mini_batches > 1)
         self.add_callback(SlowFastHooks(self, engine, self._sfpo_step, self._step_log))
 
     @property
@@ -160,11 +162,12 @@ class SlowFastMixin(_HostTrainer):
         compute_aux_loss: bool = False,
         **multimodal: Any,
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        has_text_alone = all(value is None for value in multimodal.values())
         host_scores = (
-            not self._scorer.savings.compact
+            not has_text_alone
+            or not self._scorer.scores(model, input_ids.shape[1])
             or model is self.ref_model  # its head gives no entropies
             or not attention_mask[:, -logits_to_keep:].any()  # a loss of no token still needs a graph
-            or any(value is not None for value in multimodal.values())
         )
         if host_scores:
             logps, entropies, aux_loss = super()._get_per_token_logps_and_entropies(
