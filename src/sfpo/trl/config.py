@@ -62,6 +62,13 @@ class SlowFastFields(SlowFastSettings, _HostConfig):
             "the settings allow it; False leaves sampling to TRL."
         },
     )
+    self_check_fatal: bool = field(
+        default=False,
+        metadata={
+            "help": "End training where the self-check at its start finds that compact passes or rollouts do not give the "
+            "model's own probabilities, or that two equal passes differ; False says so in one line, leaves these to TRL and goes on."
+        },
+    )
     # Passes with different dropout masks do not share an objective.
     disable_dropout: bool = field(
         default=True, metadata={"help": "Dropout is always off under SFPO: its passes must share one objective."}

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from sfpo.trl.compact import Rows, distinct_rows
 from sfpo.trl.generation import asked_of_generate, does_all, restriction
 from sfpo.trl.host import Host
 from sfpo.trl.micro_batch import MicroBatch, without_advantage
+from sfpo.trl.self_check import SamplerCheck
 
 
 class Rollouts:
@@ -29,6 +31,7 @@ class Rollouts:
         self._trainer = trainer
         fits = capabilities.shares_beginnings and CompactRollouts.fit(trainer, host)
         self._sampler = CompactRollouts(trainer) if fits else None
+        self._check = SamplerCheck(trainer)
         self._capabilities = capabilities
         self._scored = scored
         self.awaits_scores = False
@@ -61,7 +64,10 @@ class Rollouts:
         asked = asked_of_generate(self._trainer)
         if not does_all(asked) or not self._capabilities.fit(max(map(len, prompt_ids)) + asked.max_new_tokens):
             return None
-        sampled = self._sampler.sample(prompt_ids, asked)
+        sampled = self._check.checked(prompt_ids, partial(self._sampler.sample, prompt_ids, asked))
+        if sampled is None:
+            self._sampler = None
+            return None
         if self._making_batch:
             self.awaits_scores = False
             self._entropies = _padded(sampled.entropies, self._trainer.accelerator.device)

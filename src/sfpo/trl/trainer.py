@@ -18,6 +18,7 @@ from sfpo.trl.host import Host
 from sfpo.trl.micro_batch import MicroBatch, regroup
 from sfpo.trl.rollouts import Rollouts, distinct_share
 from sfpo.trl.scoring import Scorer
+from sfpo.trl.self_check import ScoreCheck
 from sfpo.trl.step import SFPOStep
 from sfpo.trl.step_log import StepLog
 
@@ -93,6 +94,7 @@ class SlowFastMixin(_HostTrainer):
         self._step_log = StepLog(self, host)
         self._sfpo_step = SFPOStep(self, engine, host, self._step_log)
         self._scorer = Scorer(self, host, capabilities)
+        self._score_check = ScoreCheck(self, self._scorer)
         self._rollouts = Rollouts(self, host, capabilities, scored=self._sfpo_step.mini_batches > 1)
         self.add_callback(SlowFastHooks(self, engine, self._sfpo_step, self._step_log))
 
@@ -163,6 +165,8 @@ class SlowFastMixin(_HostTrainer):
         **multimodal: Any,
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         has_text_alone = all(value is None for value in multimodal.values())
+        if has_text_alone and model is not self.ref_model and not self._step_log.replaying:
+            self._score_check.before_scoring(model, input_ids, attention_mask, logits_to_keep)
         host_scores = (
             not has_text_alone
             or not self._scorer.scores(model, input_ids.shape[1])
