@@ -131,22 +131,24 @@ class ScoreCheck:
         score, made = score_plainly, make(score_plainly)
         if ours:
             try:
-                compact = make(self._scorer.score_thoroughly)
-                apart, what = compact.apart(made, mask), ""
+                compact, what = make(self._scorer.score_thoroughly), None
             except torch.OutOfMemoryError:
                 raise
             except Exception as error:  # whatever a model that is not known may raise when it is used so
-                apart, what = torch.full((2,), math.inf, device=mask.device), f" ({_words(error)})"
+                compact, what = None, f"do not work with this model ({_words(error)})"
+            apart = (
+                mask.new_full((2,), math.inf, dtype=torch.float32) if compact is None else compact.apart(made, mask)
+            )
             scores, gradients = self._over_all(apart)
-            if scores <= bounds.score and gradients <= bounds.gradient:
+            if compact is not None and scores <= bounds.score and gradients <= bounds.gradient:
                 score, made = self._scorer.score_thoroughly, compact
             else:
                 self._scorer.switch_off()
-                _say(
-                    self._trainer,
-                    f"compact passes do not give this model's own scores, but others by {scores:.2g} nats a token{what}: they "
-                    "are switched off, and TRL scores from here on",
+                what = what or (
+                    f"do not give this model's own scores and gradients, but others by {scores:.2g} nats a token and "
+                    f"{gradients:.2g} of the gradient's norm"
                 )
+                _say(self._trainer, f"compact passes {what}: they are switched off, and TRL scores from here on")
         if twice:
             scores, gradients = self._over_all(make(score).apart(made, mask))
             if not (scores <= bounds.score and gradients <= bounds.gradient):

@@ -43,14 +43,19 @@ class SlowFastMixin(_HostTrainer):
        a pass, TRL computes them itself, and its own are used.
     3. With `compact_passes`, micro-batches are scored without the work that adds nothing (`compact.py`), completions of a
        prompt meet in one micro-batch, and completions whose advantage is exactly 0 leave the backward of every pass, and
-       the forward of all but the first (with several processes, every pass but the first).
-    4. With `compact_rollouts`, `sfpo.model.sampler` samples in place of `generate`, where it does all that was asked.
+       the forward of all but the first (with several processes, every pass but the first). What the model does not allow
+       (`sfpo.model.capabilities`) is left out, and what is done is checked against plain forwards before it counts
+       (`self_check.py`).
+    4. With `compact_rollouts`, `sfpo.model.sampler` samples in place of `generate`, where it does all that was asked by the
+       settings and the model's `generation_config`.
     5. Training begins with new rollouts and no metrics, whatever an earlier `train()` of the same trainer left.
     6. A checkpoint that falls between two mini-batches waits for the last one. It holds `sfpo_state.json`: the rollouts so
        far and the state of the gate.
-    7. `SlowFastFields` refuses the settings under which the passes would not share one objective, and turns dropout off.
+    7. `SlowFastFields` refuses the settings under which the passes would not share one objective. All dropout is off, and so
+       are skipped layers and router jitter (`sfpo.model.noise`).
        Without `args` the output folder is named after SFPO, and so is the method in the model card.
-    8. Metrics. The host's are those of pass 0, except `step_time`, which counts every pass. Under `sfpo/` come the entropy
+    8. Metrics. The host's are those of pass 0, except `step_time`, which counts every pass; its means over micro-batches are
+       means over other micro-batches than TRL's where completions have changed theirs. Under `sfpo/` come the entropy
        at θ_0, Z, α and the gate's state, optimizer steps per rollout batch, rollouts so far, the share of different
        completions, drift, bytes of the copies of a step, GXPO's mean extrapolation, seconds for rollouts and for the
        update, and per pass the importance ratio, KL to θ_0, clip fraction, entropy and gradient norm.
@@ -58,7 +63,8 @@ class SlowFastMixin(_HostTrainer):
     The departures from `RLOOTrainer` are the same. The configuration must carry `SlowFastFields`.
 
     Raises:
-        ValueError: training runs on an engine whose weights SFPO does not know how to move.
+        ValueError: training runs on an engine whose weights SFPO does not know how to move, or the model draws random numbers
+            while it trains.
     """
 
     args: Any
