@@ -73,16 +73,9 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
 }  # fmt: skip
 
 PADDING_MATTERS_TO_TRL = {
-    "biogpt",
-    "ctrl",
-    "gpt-sw3",
-    "gpt2",
-    "gpt_bigcode",
-    "gpt_neo",
-    "gpt_neo, global",
-    "openai-gpt",
-    "xglm",
-}
+    "biogpt", "ctrl", "gpt-sw3", "gpt2", "gpt_bigcode", "gpt_neo", "gpt_neo, global", "openai-gpt", "xglm",
+    "hunyuan_v1_dense",  # whose norms of queries and keys, after the rotation, see absolute positions
+}  # fmt: skip
 """Those to which TRL passes no positions although they count padding among them."""
 
 
