@@ -4,6 +4,7 @@ from pathlib import Path
 
 import yaml
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from sfpo.options import command_line
@@ -49,10 +50,11 @@ def print_summary(console: Console, folder: Path, before: Evaluation, after: Eva
         f"Model        {folder}\n"
         f"Metrics      {folder / METRICS}\n"
         f"Completions  {folder / COMPLETIONS}\n",
+        markup=False,
         highlight=False,
         soft_wrap=True,
     )
-    sfpo = command_line("train", [])
+    sfpo = escape(command_line("train", []))
     if trainer.args.alpha != 0:
         console.print(
             f"Next: see what plain GRPO makes of the same prompts:  [bold]{sfpo} --method grpo[/]\n"
