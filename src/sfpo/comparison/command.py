@@ -79,8 +79,8 @@ def _compare(console: Console, options: CompareOptions, arguments: Sequence[str]
     collect(options.folder, [run for run in runs if is_finished(run_folder(options.folder, *run))])
     summary = write_summary(options.folder)
     print_tables(console, summary)
-    console.print(f"Tables  {options.folder / TABLES}", highlight=False, soft_wrap=True)
-    console.print(f"Report  {write_report(options.folder)}", highlight=False, soft_wrap=True)
+    console.print(f"Tables  {options.folder / TABLES}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"Report  {write_report(options.folder)}", markup=False, highlight=False, soft_wrap=True)
     if is_stopped:
         for job in jobs:
             if not is_finished(job.folder) and (step := _steps_done(job)):
@@ -177,7 +177,7 @@ def _run(
                 specification["failed"].setdefault(variant, []).append({"seed": seed, "error": reason})
                 _save(options, specification)
                 console.print(
-                    f"[red]{escape(job.label)} failed[/]: {escape(reason)} (see {job.folder / schedule.LOG})",
+                    f"[red]{escape(job.label)} failed[/]: {escape(reason)} (see {escape(str(job.folder / schedule.LOG))})",
                     soft_wrap=True,
                 )
     return failed

@@ -9,7 +9,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerProcess, SpawnProcess
 from multiprocessing.process import BaseProcess
@@ -94,6 +94,7 @@ def _terminate(running: Iterable[tuple[Job, BaseProcess]]) -> None:
 def _start_forkserver() -> None:
     """Start the process that runs are forked from. SIGTERM may be sent to all processes of a job, and would end it."""
     forkserver.set_forkserver_preload(["sfpo.training.command"])
+    resource_tracker.ensure_running()  # the forkserver would start it, which lets SIGTERM through again
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     try:
         forkserver.ensure_running()

@@ -151,7 +151,7 @@ def _run(console: Console, prepared: _Prepared, lock: FolderLock | None) -> int:
         step = TrainerState.load_from_json(str(Path(checkpoint) / "trainer_state.json")).global_step
         records.rewind(step)
         records.add_provenance()
-        console.print(f"Continuing from {checkpoint} (step {step}).")
+        console.print(f"Continuing from {escape(checkpoint)} (step {step}).")
     before = measure(0)
     if options.eval_every:
         trainer.add_callback(_EvaluateEvery(options.eval_every, measure))
