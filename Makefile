@@ -15,7 +15,7 @@ help:  ## list what make can do
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
 demo: $(VENV)/ready  ## train the model in the package, in less than a minute on a laptop's CPU
-	$(BIN)/sfpo train
+	$(BIN)/sfpo train --alpha auto
 
 test: $(VENV)/ready  ## run the tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile

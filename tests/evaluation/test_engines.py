@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from sfpo.errors import UsageError
 from sfpo.evaluation.engines import Sampling, TransformersEngine, VLLMEngine, choose
 from sfpo.evaluation.sampling import Completion, encode, sample
+from sfpo.model.capabilities import Capabilities
 
 
 @pytest.fixture
@@ -61,7 +62,7 @@ def test_both_ways_of_sampling_draw_alike(tiny, monkeypatch, how):
     prompts = encode(tiny[1], ["1+2="] * 4000)
     shares = []
     for compact in (True, False):
-        monkeypatch.setattr("sfpo.evaluation.sampling.keeps_every_key", lambda config, compact=compact: compact)
+        monkeypatch.setattr(Capabilities, "of", lambda model, compact=compact: Capabilities(compact, compact))
         counts = Counter(one.text for one in engine(tiny, 2, **how).generate(prompts, [0]))
         shares.append({text: count / 4000 for text, count in counts.items()})
     for text in {*shares[0], *shares[1]}:

@@ -1,6 +1,9 @@
 """`sfpo eval` as a user types it, on a real model and files."""
 
 import json
+import os
+import shlex
+import signal
 from pathlib import Path
 
 import pytest
@@ -68,15 +71,16 @@ def test_an_interrupted_run_goes_on_as_it_would_have(small, tmp_path, capsys, mo
 
     def interrupted(self, prompts, seeds):
         calls.append(len(prompts))
-        if len(calls) == 4:
-            raise KeyboardInterrupt
+        if len(calls) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
         return generate(self, prompts, seeds)
 
     with monkeypatch.context() as patch:
         patch.setattr(TransformersEngine, "generate", interrupted)
         code, out, _ = run(capsys, *small, "--output_dir", part)
     assert code == 130
-    assert f"12 answers. Continue with the same command and --output_dir {part}" in " ".join(out.split())
+    assert f"Stopped. 12 answers are saved in {part}. Continue with:" in " ".join(out.split())
+    assert shlex.split(out.splitlines()[-1])[1:] == ["eval", *map(str, small), "--output_dir", str(part)]
     assert len(rows(part)) == 12
     assert not (part / "results.json").exists()
     # The power fails while a line is written.
@@ -90,6 +94,18 @@ def test_an_interrupted_run_goes_on_as_it_would_have(small, tmp_path, capsys, mo
     (made_by,), (other,) = ours.pop("provenance"), theirs.pop("provenance")
     assert {**made_by, "time": None} == {**other, "time": None}
     assert list(ours.items()) == list(theirs.items())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_while_the_model_loads_it_stops_at_once(small, tmp_path, capsys, monkeypatch, number):
+    monkeypatch.setattr("sfpo.evaluation.engines.start", lambda *_: os.kill(os.getpid(), number))
+    code, out, err = run(capsys, *small, "--output_dir", tmp_path / "run")
+    assert code == 128 + number
+    assert err == ""
+    assert f"Stopped. 0 answers are saved in {tmp_path / 'run'}" in " ".join(out.split())
+    monkeypatch.undo()
+    assert run(capsys, *shlex.split(out.splitlines()[-1])[2:])[0] == 0
+    assert len(rows(tmp_path / "run")) == 30
 
 
 def test_what_made_the_answers_is_recorded_and_stays(small, tmp_path, capsys, monkeypatch):

@@ -248,6 +248,11 @@ def test_rloo_has_its_slow_fast_twin(tiny_model, tmp_path):
         ({"disable_dropout": False}, "disable_dropout"),
         ({"use_adaptive_entropy": True, "entropy_coef": 0.01}, "use_adaptive_entropy"),
         ({"steps_per_generation": 3, "num_generations": 4}, "divide one another"),
+        ({"neftune_noise_alpha": 5.0}, "neftune_noise_alpha=5.0.*share one objective"),
+        ({"fp16": True}, "fp16, where a gradient that overflows skips its step.*use bf16"),
+        ({"optim": "schedule_free_adamw"}, "schedule_free_adamw, which keeps a second sequence of weights"),
+        ({"optim": "lomo"}, "lomo, which steps within the backward"),
+        ({"optim": "galore_adamw_layerwise"}, "galore_adamw_layerwise, which steps within the backward"),
     ],
 )
 def test_settings_that_contradict_sfpo_are_refused(tmp_path, settings, message):

@@ -113,13 +113,13 @@ def choose(engine: str, model: str) -> Name:
 def start(engine: Name, model: str, tokenizer: Any, sampling: Sampling, dtype: str, trust_remote_code: bool) -> Engine:
     """Load a model by name into an engine. A dtype of `auto` is that of its weights, but fp32 on a CPU."""
     if engine == "vllm":
-        source, _ = resolve(model)
+        source, _ = resolve(model, trust_remote_code)
         return VLLMEngine(source, sampling, dtype, trust_remote_code)
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     weights = load_model(
         model,
         dtype="float32" if dtype == "auto" and accelerator is None else dtype,
-        trust_remote_code=trust_remote_code or None,
+        trust_remote_code=trust_remote_code,
     )
     if accelerator is None:
         cpu.prepare_cpu(weights)

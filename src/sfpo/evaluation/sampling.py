@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from sfpo.model import sampler
-from sfpo.model.prefill import keeps_every_key
+from sfpo.model.capabilities import Capabilities
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,9 @@ def sample(
     # A base model's own end may differ from the one that its tokenizer's chat template writes.
     own = model.generation_config.eos_token_id
     ends = sorted({*(own if isinstance(own, list) else [own]), tokenizer.eos_token_id} - {None})
-    draw = _compactly if keeps_every_key(model.config) else _with_generate
+    allowed = Capabilities.of(model)
+    compactly = allowed.shares_beginnings and allowed.fit(max(map(len, prompts)) + max_new_tokens)
+    draw = _compactly if compactly else _with_generate
     completions = draw(model, list(prompts), max_new_tokens, ends, temperature, top_p)
     texts = tokenizer.batch_decode(completions, skip_special_tokens=True)
     return [Completion(text, len(ids), ids[-1] not in ends) for text, ids in zip(texts, completions, strict=True)]
@@ -79,7 +81,7 @@ def _compactly(
 def _with_generate(
     model: Any, prompts: list[list[int]], max_new_tokens: int, ends: list[int], temperature: float, top_p: float
 ) -> list[list[int]]:
-    """For models whose layers forget: sliding windows, recurrence."""
+    """For models whose prompts cannot be shared: with sliding windows, recurrence and the like."""
     longest = max(map(len, prompts))
     device = next(model.parameters()).device
     drawn = {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 0}

@@ -14,21 +14,26 @@ def main(arguments: Sequence[str]) -> int:
     Raises:
         UsageError: there is nothing to report, or a file cannot be written.
     """
-    parser = Parser(
-        prog="sfpo report",
-        description="Write one HTML file about a run of sfpo train or a comparison of sfpo compare. The file needs no "
-        "network and can be shared as it is.",
-    )
-    parser.add_argument("folder", type=Path, help="the --output_dir of sfpo train or sfpo compare")
-    parser.add_argument("--output", type=Path, help="the file to write (default: report.html in the folder)")
-    parser.add_argument(
-        "--png", action="store_true", help="also write the figures as PNG files, into figures/ in the folder"
-    )
-    options = parser.parse_args(arguments)
+    options = parser().parse_args(arguments)
     print(f"Report   {write_report(options.folder, options.output)}")
     if options.png:
         print(f"Figures  {_write_figures(options.folder)}")
     return 0
+
+
+def parser() -> Parser:
+    """The parser of the command's options."""
+    made = Parser(
+        prog="sfpo report",
+        description="Write one HTML file about a run of sfpo train or a comparison of sfpo compare. The file needs no "
+        "network and can be shared as it is.",
+    )
+    made.add_argument("folder", type=Path, help="the --output_dir of sfpo train or sfpo compare")
+    made.add_argument("--output", type=Path, help="the file to write (default: report.html in the folder)")
+    made.add_argument(
+        "--png", action="store_true", help="also write the figures as PNG files, into figures/ in the folder"
+    )
+    return made
 
 
 def _write_figures(folder: Path) -> Path:

@@ -15,14 +15,14 @@ from sfpo.errors import UsageError
 from sfpo.model import cpu
 from sfpo.model.embedded import EMBEDDED
 from sfpo.model.label import model_label
-from sfpo.model.load import load_model
+from sfpo.model.load import load_model, positions_of
 from sfpo.tasks import Task
 from sfpo.training.held_out import as_prompts
 from sfpo.training.options import Parsed
 from sfpo.training.progress import ProgressCallback
 from sfpo.training.records import MetricsCallback, RecordedReward, RunRecords
 from sfpo.training.signals import SignalWarnings
-from sfpo.trl import SFPOTrainer
+from sfpo.trl import SFPOConfig, SFPOTrainer
 from sfpo.trl.model_card import CardFacts
 
 
@@ -42,6 +42,23 @@ class Built:
     weights: int
     machine: str
     title: str
+
+
+def check_room(model: str, training: SFPOConfig) -> None:
+    """Refuse completions that are longer than the model can read.
+
+    Raises:
+        UsageError: naming the model's limit.
+    """
+    changed = training.model_init_kwargs or {}
+    if {"config", "max_position_embeddings", "rope_parameters"} & changed.keys():
+        return
+    limit = positions_of(model, training.trust_remote_code)
+    if limit is not None and training.max_completion_length > limit:
+        raise UsageError(
+            f"--max_completion_length {training.max_completion_length} is more than the {limit:,} tokens that "
+            f"{model_label(model)} can read: lower it"
+        )
 
 
 def build(console: Console, parsed: Parsed, task: Task, tokenizer: Any) -> Built:
@@ -95,7 +112,7 @@ def _model(parsed: Parsed) -> Any:
         dtype=model_options.dtype,
         attn_implementation=model_options.attn_implementation,
         quantization_config=get_quantization_config(model_options),
-        trust_remote_code=training.trust_remote_code or None,
+        trust_remote_code=training.trust_remote_code,
         **(training.model_init_kwargs or {}),
     )
 

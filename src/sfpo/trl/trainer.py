@@ -9,6 +9,8 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import GRPOTrainer, RLOOTrainer
 
 from sfpo.gate import EntropyGate
+from sfpo.model.capabilities import Capabilities
+from sfpo.model.noise import switch_off_noise
 from sfpo.trl.config import SFPOConfig, SFPORLOOConfig, SlowFastFields
 from sfpo.trl.engines import engine_of
 from sfpo.trl.hooks import SlowFastHooks
@@ -17,6 +19,7 @@ from sfpo.trl.micro_batch import MicroBatch, regroup
 from sfpo.trl.model_card import CardFacts, write_card
 from sfpo.trl.rollouts import Rollouts, distinct_share
 from sfpo.trl.scoring import Scorer
+from sfpo.trl.self_check import ScoreCheck
 from sfpo.trl.step import SFPOStep
 from sfpo.trl.step_log import StepLog
 
@@ -41,14 +44,19 @@ class SlowFastMixin(_HostTrainer):
        a pass, TRL computes them itself, and its own are used.
     3. With `compact_passes`, micro-batches are scored without the work that adds nothing (`compact.py`), completions of a
        prompt meet in one micro-batch, and completions whose advantage is exactly 0 leave the backward of every pass, and
-       the forward of all but the first (with several processes, every pass but the first).
-    4. With `compact_rollouts`, `sfpo.model.sampler` samples in place of `generate`, where it does all that was asked.
+       the forward of all but the first (with several processes, every pass but the first). What the model does not allow
+       (`sfpo.model.capabilities`) is left out, and what is done is checked against plain forwards before it counts
+       (`self_check.py`).
+    4. With `compact_rollouts`, `sfpo.model.sampler` samples in place of `generate`, where it does all that was asked by the
+       settings and the model's `generation_config`.
     5. Training begins with new rollouts and no metrics, whatever an earlier `train()` of the same trainer left.
     6. A checkpoint that falls between two mini-batches waits for the last one. It holds `sfpo_state.json`: the rollouts so
        far and the state of the gate.
-    7. `SlowFastFields` refuses the settings under which the passes would not share one objective, and turns dropout off.
+    7. `SlowFastFields` refuses the settings under which the passes would not share one objective. All dropout is off, and so
+       are skipped layers and router jitter (`sfpo.model.noise`).
        Without `args` the output folder is named after SFPO. The model card says how the model was made (`model_card.py`).
-    8. Metrics. The host's are those of pass 0, except `step_time`, which counts every pass. Under `sfpo/` come the entropy
+    8. Metrics. The host's are those of pass 0, except `step_time`, which counts every pass; its means over micro-batches are
+       means over other micro-batches than TRL's where completions have changed theirs. Under `sfpo/` come the entropy
        at θ_0, Z, α and the gate's state, optimizer steps per rollout batch, rollouts so far, the share of different
        completions, drift, bytes of the copies of a step, GXPO's mean extrapolation, seconds for rollouts and for the
        update, and per pass the importance ratio, KL to θ_0, clip fraction, entropy and gradient norm.
@@ -56,7 +64,8 @@ class SlowFastMixin(_HostTrainer):
     The departures from `RLOOTrainer` are the same. The configuration must carry `SlowFastFields`.
 
     Raises:
-        ValueError: training runs on an engine whose weights SFPO does not know how to move.
+        ValueError: training runs on an engine whose weights SFPO does not know how to move, or the model draws random numbers
+            while it trains.
     """
 
     args: Any
@@ -83,22 +92,30 @@ class SlowFastMixin(_HostTrainer):
                 f"{type(self).__name__} takes its settings from {self._config_class.__name__}, got {type(args).__name__}"
             )
         super().__init__(model, reward_funcs, args, *more, **keywords)
+        switch_off_noise(self.model)
         self.rollouts = 0
         """Completions sampled so far, over all processes."""
         self.card_facts = _facts_of(self.model)
         """What the model card says besides what the trainer knows; a program that knows more may replace it."""
         host = Host.of(self)
+        capabilities = Capabilities.of(self.model)
         engine = engine_of(self)
         self._step_log = StepLog(self, host)
         self._sfpo_step = SFPOStep(self, engine, host, self._step_log)
-        self._scorer = Scorer(self, host)
-        self._rollouts = Rollouts(self, host, scored=self._sfpo_step.mini_batches > 1)
+        self._scorer = Scorer(self, host, capabilities)
+        self._score_check = ScoreCheck(self, self._scorer)
+        self._rollouts = Rollouts(self, host, capabilities, scored=self._sfpo_step.mini_batches > 1)
         self.add_callback(SlowFastHooks(self, engine, self._sfpo_step, self._step_log))
 
     @property
     def gate(self) -> EntropyGate | None:
         """What decides α, or None where α is the same in every step."""
         return self._sfpo_step.gate
+
+    @property
+    def batch_is_complete(self) -> bool:
+        """Whether no step of a batch of rollouts is left to make, so that a checkpoint here loses none of them."""
+        return self._sfpo_step.is_complete
 
     # ---- Rollouts -------------------------------------------------------------------------------------------------
 
@@ -161,11 +178,14 @@ class SlowFastMixin(_HostTrainer):
         compute_aux_loss: bool = False,
         **multimodal: Any,
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        has_text_alone = all(value is None for value in multimodal.values())
+        if has_text_alone and model is not self.ref_model and not self._step_log.replaying:
+            self._score_check.before_scoring(model, input_ids, attention_mask, logits_to_keep)
         host_scores = (
-            not self._scorer.savings.compact
+            not has_text_alone
+            or not self._scorer.scores(model, input_ids.shape[1])
             or model is self.ref_model  # its head gives no entropies
             or not attention_mask[:, -logits_to_keep:].any()  # a loss of no token still needs a graph
-            or any(value is not None for value in multimodal.values())
         )
         if host_scores:
             logps, entropies, aux_loss = super()._get_per_token_logps_and_entropies(
