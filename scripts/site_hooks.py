@@ -1,4 +1,4 @@
-"""What the site needs beyond Markdown: links to the repository's files, and equations as MathML.
+"""What the site needs beyond Markdown: links to the repository's files, the changelog, and equations as MathML.
 
 A page links to a file outside `docs/` by its relative path, as a reader of the repository needs it. On the site the link leads
 to the repository's own address. A link to a file that does not exist is a warning, which `mkdocs build --strict` fails on.
@@ -20,7 +20,9 @@ _LINK = re.compile(r"\]\(((?:\.\./)+[^)#\s]+)(#[^)\s]*)?\)")
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, **kwargs: Any) -> str:
-    """Turn links that leave `docs/` into links to the repository."""
+    """Turn links that leave `docs/` into links to the repository; the page of the changelog is the repository's."""
+    if page.file.src_uri == "changelog.md":
+        return (ROOT / "CHANGELOG.md").read_text().replace("](docs/", "](")
     folder = (DOCS / page.file.src_uri).parent
     lines, in_code = [], False
     for line in markdown.splitlines(keepends=True):
