@@ -84,8 +84,8 @@ def test_sfpo_train_pushes_a_card_with_the_final_evaluation(tiny_model, tmp_path
         "push_to_hub",
         lambda self, **keywords: pushed.append(ModelCard.load(f"{self.args.output_dir}/README.md")),
     )
-    words = "--max_steps 1 --eval_problems 8 --per_device_train_batch_size 8 --max_completion_length 12".split()
-    words += ["--push_to_hub", "--hub_strategy", "end"]
+    words = ["--max_steps", "1", "--eval_problems", "8", "--per_device_train_batch_size", "8"]
+    words += ["--max_completion_length", "12", "--push_to_hub", "--hub_strategy", "end"]
     words += ["--model", tiny_model, "--hub_model_id", "me/sums", "--output_dir", str(tmp_path / "run")]
     assert main(["train", *words]) == 0
     card = pushed[-1]
