@@ -56,9 +56,10 @@ def print_summary(
     table.add_row("response length (tokens)", f"{before.mean_length:.1f}", f"{after.mean_length:.1f}")
     table.add_row("cut off", f"{before.cut_off:.1%}", f"{after.cut_off:.1%}")
     console.print(table)
+    steps = trainer.state.global_step
     report, other, again = next_commands(parsed.arguments, str(folder))
     lines = [
-        f"{trainer.rollouts:,} rollouts in {trainer.state.global_step} steps.",
+        f"{trainer.rollouts:,} rollouts in {steps} step{'s' if steps != 1 else ''}.",
         f"Model        {folder}",
         f"Metrics      {folder / METRICS}",
         f"Completions  {folder / COMPLETIONS}",
