@@ -17,12 +17,12 @@ from pathlib import Path
 import torch
 from accelerate import init_empty_weights
 from transformers import AutoConfig, AutoModelForCausalLM
-from transformers.trainer_utils import get_last_checkpoint
 
 from sfpo.errors import UsageError
 from sfpo.model import cpu
 from sfpo.model.load import resolve
-from sfpo.records.comparison import is_finished
+from sfpo.records.run import COMPLETIONS, METRICS, is_finished
+from sfpo.trl.checkpoint import newest_complete
 
 LOG = "train.log"
 
@@ -89,12 +89,12 @@ def _train(job: Job, slot: int, at_a_time: int) -> None:
     from sfpo.training.command import main
 
     arguments = list(job.arguments)
-    if get_last_checkpoint(str(job.folder)):
+    if newest_complete(job.folder).checkpoint is not None:
         arguments += ["--resume_from_checkpoint", "last"]
     else:
-        # Stopped before its first checkpoint: it begins anew.
-        for left in job.folder.glob("*.jsonl"):
-            left.unlink()
+        # Stopped before its first checkpoint: it begins anew, whatever version of SFPO began it.
+        for name in (METRICS, COMPLETIONS):
+            (job.folder / name).unlink(missing_ok=True)
     try:
         sys.exit(main(arguments))
     except UsageError as error:

@@ -54,6 +54,12 @@ def main(arguments: Sequence[str]) -> int:
     folder = Path(options.output_dir or free_folder(f"eval-{Path(options.model).stem}"))
     records = EvaluationRecords(folder, _settings(options, engine_name, benchmarks))
     missing = sum(len(b.problems) for b in benchmarks) * options.answers - len(records.rows)
+    if records.torn:
+        console.print(
+            f"[yellow]Warning:[/] {COMPLETIONS} had {records.torn} torn row{'s' if records.torn > 1 else ''}, now dropped; "
+            "the answers are made again.",
+            soft_wrap=True,
+        )
     if records.rows:
         console.print(f"Continuing {folder}: {len(records.rows):,} answers are there, {missing:,} are to come.")
     try:

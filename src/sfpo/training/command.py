@@ -1,6 +1,5 @@
 """`sfpo train`, from arguments to a trained model and a summary."""
 
-import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,18 +10,18 @@ import transformers
 from rich.console import Console
 from rich.markup import escape
 from transformers import TrainerCallback, TrainerControl, TrainerState
-from transformers.trainer_utils import get_last_checkpoint
 
 from sfpo.errors import UsageError
 from sfpo.model.load import load_tokenizer
-from sfpo.records.run import METRICS
+from sfpo.records.run import is_finished, missing_records
 from sfpo.tasks import Task, load_task
 from sfpo.training.benchmarks import TrainingBenchmarks
 from sfpo.training.build import build
 from sfpo.training.held_out import Evaluation, evaluate
 from sfpo.training.options import Parsed, parse
+from sfpo.training.resume import Start, drop_checkpoints_after, start_of
 from sfpo.training.screen import print_plan, print_summary
-from sfpo.trl import SFPOConfig
+from sfpo.trl.checkpoint import newest_complete, steps_made
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -35,7 +34,12 @@ def main(arguments: Sequence[str]) -> int:
     parsed = parse(arguments)
     options, training = parsed.command, parsed.training
     console = Console(quiet=training.process_index != 0)
-    checkpoint = _checkpoint_to_resume(training)
+    start = start_of(parsed)
+    for note in start.notes:
+        console.print(escape(note), highlight=False, soft_wrap=True)
+    if start.nothing_left:
+        console.print(f"{escape(training.output_dir)} is finished: nothing is left to train.", soft_wrap=True)
+        return 0
     task = load_task(
         options.task,
         parameters=options.task_params,
@@ -58,7 +62,7 @@ def main(arguments: Sequence[str]) -> int:
     if options.dry_run:
         print_plan(console, parsed, task)
         return 0
-    return _run(console, parsed, task, benchmarks, tokenizer, checkpoint)
+    return _run(console, parsed, task, benchmarks, tokenizer, start)
 
 
 def _check(parsed: Parsed, task: Task) -> None:
@@ -82,7 +86,7 @@ def _run(
     task: Task,
     benchmarks: TrainingBenchmarks,
     tokenizer: Any,
-    checkpoint: str | None,
+    start: Start,
 ) -> int:
     options, folder = parsed.command, Path(parsed.training.output_dir)
     built = build(console, parsed, task, tokenizer)
@@ -97,30 +101,38 @@ def _run(
         records.add_evaluation(step, evaluation)
         return evaluation
 
-    if checkpoint is None:
-        records.describe(parsed.effective(), weights=built.weights, machine=built.machine)
+    facts = {"weights": built.weights, "machine": built.machine}
+    if start.checkpoint is None:
+        records.begin(parsed.effective(), **facts)
         console.print(f"{escape(built.title)} on {built.machine}", soft_wrap=True)
         console.print(f"Answering {len(task.held_out)} held-out problems before training ...")
     else:
-        step = TrainerState.load_from_json(str(Path(checkpoint) / "trainer_state.json")).global_step
-        records.rewind(step)
-        records.add_provenance()
-        console.print(f"Continuing from {checkpoint} (step {step}).")
+        step, steps = steps_made(start.checkpoint), trainer.total_steps()
+        if step < steps:
+            console.print(f"Continuing from {escape(str(start.checkpoint))} (step {step}).", soft_wrap=True)
+            if trainer.is_world_process_zero():
+                drop_checkpoints_after(folder, step)
+        else:
+            console.print(f"{escape(str(folder))} is finished, with step {step} of {steps}.", soft_wrap=True)
+            if is_finished(folder) and missing_records(folder) is None and any(folder.glob("*.safetensors")):
+                return 0
+            console.print("Nothing is trained; what is missing of its records and its model is made.", soft_wrap=True)
+        for said in records.continue_from(step, keep=step >= steps, **facts):
+            console.print(f"[yellow]Warning:[/] {escape(said)}", soft_wrap=True)
     before = measure(0)
     if options.eval_every:
         trainer.add_callback(_EvaluateEvery(options.eval_every, measure))
     try:
-        trainer.train(resume_from_checkpoint=checkpoint)
+        trainer.train(resume_from_checkpoint=str(start.checkpoint) if start.checkpoint else None)
     except KeyboardInterrupt:
-        saved = get_last_checkpoint(str(folder))
-        again = "--resume_from_checkpoint last" if saved else "a new --output_dir (nothing was saved yet)"
-        console.print(f"\nStopped at step {trainer.state.global_step}. Continue with the same command and {again}.")
+        again = " and --resume_from_checkpoint last" if newest_complete(folder).checkpoint else ""
+        console.print(f"\nStopped at step {trainer.state.global_step}. Continue with the same command{again}.")
         return 130
     finally:
         built.progress.stop()
     trainer.save_model()
     after = measure(trainer.state.global_step)
-    records.update_run(finished=time.time())
+    records.finish(trainer.state.global_step)
     print_summary(console, folder, before, after, trainer)
     return 0
 
@@ -141,23 +153,3 @@ def quiet_libraries() -> None:
     transformers.logging.disable_progress_bar()
     datasets.disable_progress_bars()
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
-
-
-def _checkpoint_to_resume(training: SFPOConfig) -> str | None:
-    folder = Path(training.output_dir)
-    wanted = training.resume_from_checkpoint
-    if wanted is None:
-        if (folder / METRICS).exists() or (folder.is_dir() and get_last_checkpoint(str(folder))):
-            raise UsageError(
-                f"{folder} already holds a run: continue it with --resume_from_checkpoint last, or choose another "
-                "--output_dir"
-            )
-        return None
-    if str(wanted).lower() in ("last", "true"):
-        found: str | None = get_last_checkpoint(str(folder)) if folder.is_dir() else None
-        if found is None:
-            raise UsageError(f"{folder} holds no checkpoint to continue from: start without --resume_from_checkpoint")
-        return found
-    if not (Path(wanted) / "trainer_state.json").is_file():
-        raise UsageError(f"{wanted} is not a checkpoint: give its folder, or 'last'")
-    return str(wanted)
