@@ -102,7 +102,8 @@ def _specification(options: CompareOptions, arguments: Sequence[str]) -> Specifi
         PROVENANCE: [],
     }
     if not path.exists():
-        if options.folder.is_dir() and any(options.folder.iterdir()):
+        # A hidden file may be what a comparison left that was killed while it wrote its first.
+        if options.folder.is_dir() and any(not path.name.startswith(".") for path in options.folder.iterdir()):
             raise UsageError(f"{options.folder} holds something else than a comparison: choose another --output_dir")
         return specification
     try:
