@@ -63,6 +63,11 @@ def test_run_json_that_is_torn_does_not_end_the_comparison(compared, tmp_path, c
     assert after == before
 
 
+def test_what_a_comparison_left_that_was_killed_in_its_first_write_is_no_hindrance(tmp_path):
+    (tmp_path / ".comparison.json.new").write_text("{")
+    assert main(["compare", *SMALL, "--output_dir", str(tmp_path), "--dry_run"]) == 0
+
+
 def read(folder):
     lines = (folder / "runs" / "grpo" / "seed-1" / "metrics.jsonl").read_text().splitlines()
     return [json.loads(line) for line in lines]

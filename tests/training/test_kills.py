@@ -64,8 +64,8 @@ def whole(tmp_path_factory):
     return folder, int(count.read_text())
 
 
-QUICK = (0.03, 0.2, 0.5, 0.8, 0.95, 0.99)
-SLOW = tuple(share / 40 for share in range(1, 40))
+QUICK = (0.03, 0.5, 0.8, 0.99)
+SLOW = tuple(share / 20 for share in range(1, 20) if share not in (10, 16))
 
 
 @pytest.mark.parametrize("share", [*QUICK, *(pytest.param(share, marks=pytest.mark.slow) for share in SLOW)])

@@ -81,7 +81,7 @@ class EndedInTheSecondSave(TrainerCallback):
         return False
 
 
-@pytest.fixture(scope="module", params=[37, pytest.param(5, marks=pytest.mark.slow)], ids=["some lines", "many lines"])
+@pytest.fixture(scope="module", params=[37, pytest.param(9, marks=pytest.mark.slow)], ids=["some lines", "many lines"])
 def killed(request, tiny_model, tmp_path_factory):
     """What each killed run left behind, and the weights and α of the one that was not killed."""
     kept, folder = (tmp_path_factory.mktemp(name) for name in ("kept", "run"))

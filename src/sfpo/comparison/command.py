@@ -18,7 +18,7 @@ from sfpo.comparison.schedule import Job
 from sfpo.errors import UsageError
 from sfpo.options import command_line
 from sfpo.records.comparison import collect, run_folder
-from sfpo.records.lock import LOCK, FolderLock
+from sfpo.records.lock import FolderLock
 from sfpo.records.provenance import PROVENANCE, entries_of, extended, provenance
 from sfpo.records.rows import read_rows
 from sfpo.records.run import METRICS, is_finished, missing_records
@@ -130,7 +130,8 @@ def _specification(options: CompareOptions, arguments: Sequence[str]) -> Specifi
         PROVENANCE: [],
     }
     if not path.exists():
-        if options.folder.is_dir() and any(entry.name != LOCK for entry in options.folder.iterdir()):
+        # Hidden files are our lock, and what a comparison left that was killed while it wrote its first.
+        if options.folder.is_dir() and any(not path.name.startswith(".") for path in options.folder.iterdir()):
             raise UsageError(f"{options.folder} holds something else than a comparison: choose another --output_dir")
         return specification
     try:
