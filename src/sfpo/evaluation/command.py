@@ -70,8 +70,16 @@ def _evaluate(console: Console, options: EvalOptions, folder: Path, again: str) 
     ):
         records = EvaluationRecords(folder, _settings(options, engine_name, benchmarks))
         missing = sum(len(b.problems) for b in benchmarks) * options.answers - len(records.rows)
+        if records.torn:
+            console.print(
+                f"[yellow]Warning:[/] {COMPLETIONS} had {records.torn} torn row{'s' if records.torn > 1 else ''}, now dropped; "
+                "the answers are made again.",
+                soft_wrap=True,
+            )
         if records.rows:
-            console.print(f"Continuing {folder}: {len(records.rows):,} answers are there, {missing:,} are to come.")
+            console.print(
+                f"Continuing {escape(str(folder))}: {len(records.rows):,} answers are there, {missing:,} are to come."
+            )
         if missing:
             temperature = 0.0 if options.greedy else options.temperature
             sampling = engines.Sampling(temperature, options.top_p, options.max_new_tokens)
@@ -194,6 +202,7 @@ def _finish(console: Console, options: EvalOptions, benchmarks: list[Benchmark],
         )
     console.print(
         f"Results      {records.folder / RESULTS}\nCompletions  {records.folder / COMPLETIONS}",
+        markup=False,
         highlight=False,
         soft_wrap=True,
     )

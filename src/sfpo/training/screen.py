@@ -72,12 +72,12 @@ def print_summary(
     console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 
 
-def print_stopped(console: Console, folder: Path, checkpoint: str | None, command: str) -> None:
+def print_stopped(console: Console, folder: Path, checkpoint: Path | None, command: str) -> None:
     """Where a run stands that the user stopped, and the command that goes on."""
     if checkpoint is None:
         where = f"Stopped before there was a checkpoint in {folder}. Start again with:"
     else:
-        step = Path(checkpoint).name.rpartition("-")[2]
+        step = checkpoint.name.rpartition("-")[2]
         where = f"Stopped. Step {step} and all before it are saved in {checkpoint}. Continue with:"
     for line in ("", where, command):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
