@@ -15,6 +15,7 @@ from sfpo.errors import UsageError
 from sfpo.model.embedded import EMBEDDED, MODEL_PATH
 
 ADAPTER = "adapter_config.json"
+_FAR_BEYOND = 100
 
 
 def resolve(name: str, trust_remote_code: bool = False) -> tuple[str, dict[str, Any]]:
@@ -39,8 +40,11 @@ def resolve(name: str, trust_remote_code: bool = False) -> tuple[str, dict[str, 
     return source, keywords
 
 
-def positions_of(name: str, trust_remote_code: bool = False) -> int | None:
-    """The tokens that a model can read, prompt and completion together; None where it has no limit.
+def longest_readable(name: str, trust_remote_code: bool = False) -> int | None:
+    """The tokens beyond which a model cannot read, or nobody means it to; None where it has no limit.
+
+    A model with learned positions has no more than those. Rotary ones go on past the positions that they were trained on, worse
+    and worse; a hundred times as many are a slip of the pen.
 
     Raises:
         UsageError: see `resolve`.
@@ -49,10 +53,8 @@ def positions_of(name: str, trust_remote_code: bool = False) -> int | None:
     with _one_line(f"the model '{name}'"):
         config = AutoConfig.from_pretrained(_base_of_adapter(source) or source, **keywords).get_text_config()
     positions = getattr(config, "max_position_embeddings", None)
-    rotary = getattr(config, "rope_parameters", None)
-    # Stretched beyond the positions that it was trained on.
-    factor = rotary.get("factor") if isinstance(rotary, dict) else None
-    return int(positions * max(1.0, factor or 1.0)) if isinstance(positions, int) else None
+    is_rotary = getattr(config, "rope_parameters", None) is not None
+    return positions * (_FAR_BEYOND if is_rotary else 1) if isinstance(positions, int) else None
 
 
 def load_tokenizer(name: str, trust_remote_code: bool = False) -> Any:

@@ -2,11 +2,13 @@
 figure."""
 
 import csv
-import json
+import io
 from pathlib import Path
 from typing import Any
 
-from sfpo.records.run import METRICS, RUN, Row, read_rows, spent
+from sfpo.records.rows import Row, read_rows
+from sfpo.records.run import METRICS, spent
+from sfpo.whole import write_whole
 
 STEPS, EVALUATIONS = "steps.csv", "evaluations.csv"
 
@@ -57,12 +59,6 @@ def rows_of_run(folder: Path) -> tuple[list[Row], list[Row]]:
     return steps, evaluations
 
 
-def is_finished(run: Path) -> bool:
-    """Whether a run of `sfpo train` finished."""
-    facts = run / RUN
-    return facts.is_file() and "finished" in json.loads(facts.read_text())
-
-
 def collect(folder: Path, runs: list[tuple[str, int]]) -> None:
     """Write the two files of a comparison from its finished runs, each given as a variant and a seed."""
     steps: list[Row] = []
@@ -94,10 +90,11 @@ def _read(path: Path) -> list[Row]:
 
 
 def _write(path: Path, rows: list[Row]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]) if rows else ["variant"], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({name: _short(value) for name, value in row.items()} for row in rows)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(rows[0]) if rows else ["variant"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: _short(value) for name, value in row.items()} for row in rows)
+    write_whole(path, text.getvalue())
 
 
 def _short(value: Any) -> Any:

@@ -11,7 +11,8 @@ from sfpo.model.label import model_label
 from sfpo.records import efficiency
 from sfpo.records.comparison import read_evaluations
 from sfpo.records.efficiency import Interval, Runs
-from sfpo.records.run import Row
+from sfpo.records.rows import Row
+from sfpo.whole import write_whole
 
 SPECIFICATION, SUMMARY, TABLES = "comparison.json", "summary.json", "summary.md"
 
@@ -23,8 +24,8 @@ NEARLY_REDUCTION = {name: f"{name}_reduction_to_{efficiency.NEARLY:g}" for name 
 def write_summary(folder: Path) -> Summary:
     """Compute the figures of the finished runs and write both files."""
     summary = summarise(folder)
-    (folder / SUMMARY).write_text(as_json(summary))
-    (folder / TABLES).write_text(as_markdown(summary))
+    write_whole(folder / SUMMARY, as_json(summary))
+    write_whole(folder / TABLES, as_markdown(summary))
     return summary
 
 

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sfpo.model.label import model_label
-from sfpo.records.run import Row
+from sfpo.records.rows import Row
 from sfpo.report import run_figures
 from sfpo.report.colors import Color
 from sfpo.report.comparison_figures import ComparisonFigures

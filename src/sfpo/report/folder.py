@@ -12,7 +12,8 @@ from sfpo.errors import UsageError
 from sfpo.options import config_of
 from sfpo.records.comparison import EVALUATIONS, STEPS, read_evaluations, read_steps, run_folder
 from sfpo.records.provenance import PROVENANCE
-from sfpo.records.run import COMPLETIONS, CONFIG, METRICS, RUN, Row, read_rows, spent
+from sfpo.records.rows import Row, read_rows
+from sfpo.records.run import COMPLETIONS, CONFIG, METRICS, RUN, spent
 from sfpo.records.settings import settings_of_run, settings_of_variant
 from sfpo.records.summary import SPECIFICATION, SUMMARY
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from sfpo.records.pass_at_k import pass_at_1
-from sfpo.records.run import Row
+from sfpo.records.rows import Row
 from sfpo.report.colors import DASHES, NEUTRAL, color_of, shades
 from sfpo.report.figure import Axis, Curves, Figure, Level, Series, Values
 from sfpo.report.folder import Run, column

@@ -13,7 +13,7 @@ from trl import get_peft_config, get_quantization_config
 from sfpo.errors import UsageError
 from sfpo.model import cpu
 from sfpo.model.label import model_label
-from sfpo.model.load import load_model, positions_of
+from sfpo.model.load import load_model, longest_readable
 from sfpo.tasks import Task
 from sfpo.training.held_out import as_prompts
 from sfpo.training.options import Parsed
@@ -50,11 +50,11 @@ def check_room(model: str, training: SFPOConfig) -> None:
     changed = training.model_init_kwargs or {}
     if {"config", "max_position_embeddings", "rope_parameters"} & changed.keys():
         return
-    limit = positions_of(model, training.trust_remote_code)
+    limit = longest_readable(model, training.trust_remote_code)
     if limit is not None and training.max_completion_length > limit:
         raise UsageError(
-            f"--max_completion_length {training.max_completion_length} is more than the {limit:,} tokens that "
-            f"{model_label(model)} can read: lower it"
+            f"--max_completion_length {training.max_completion_length} is more than {model_label(model)} can read: "
+            f"{limit:,} tokens at most"
         )
 
 
