@@ -33,7 +33,9 @@ def resolve(name: str, trust_remote_code: bool = False) -> tuple[str, dict[str, 
     if not isinstance(architectures, list):
         raise UsageError(f"cannot load the model '{name}': its config.json has architectures that are no list")
     causal = any(str(a).endswith(("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")) for a in architectures)
-    known = type(config) in AutoModelForCausalLM._model_mapping or "AutoModelForCausalLM" in _own_code(config)
+    known = type(config) in AutoModelForCausalLM._model_mapping or "AutoModelForCausalLM" in (
+        config.to_dict().get("auto_map") or {}
+    )
     if not (causal if architectures else known):
         kind = ", ".join(map(str, architectures)) or type(config).__name__
         raise UsageError(f"'{name}' is a {kind}, not a causal language model: choose one that generates text")
@@ -159,11 +161,6 @@ def _base_of_adapter(source: str) -> str | None:
     if isdir(base) and isfile(Path(base) / ADAPTER) and not isfile(Path(base) / "config.json"):
         raise UsageError(f"{file} adapts {base}, which is itself an adapter: merge that one first")
     return base
-
-
-def _own_code(config: Any) -> dict[str, str]:
-    """The classes that a model brings as code of its own."""
-    return getattr(config, "auto_map", None) or {}
 
 
 def _said(error: BaseException) -> str:
