@@ -15,6 +15,7 @@ from sfpo.comparison import schedule
 from sfpo.comparison.options import CompareOptions, parse_comparison
 from sfpo.comparison.schedule import Job
 from sfpo.errors import UsageError
+from sfpo.options import config_of
 from sfpo.records.comparison import collect, is_finished, run_folder
 from sfpo.records.provenance import PROVENANCE, entries_of, extended, provenance
 from sfpo.records.run import METRICS, read_rows
@@ -72,6 +73,10 @@ def _specification(options: CompareOptions, arguments: Sequence[str]) -> Specifi
         "seeds": options.seeds,
         "sweep": options.sweep,
         "train": options.train,
+        # Recorded, since the file may change, and a reader of the record may not have it.
+        "configuration": {
+            name: value for name, value in config_of(options.train).items() if isinstance(value, str | int | float)
+        },
         "variants": [asdict(variant) for variant in options.variants],
         "failed": {},
         PROVENANCE: [],
