@@ -128,13 +128,22 @@ def test_a_finished_comparison_is_not_run_again_and_can_be_extended(compared, tm
 
 def test_a_failed_run_is_reported_and_leaves_the_others_alone(tmp_path, capsys):
     folder = tmp_path / "c"
-    arguments = ["--methods", "grpo", "--seeds", "1", "--sweep", "loss_type=grpo,nonsense", "--output_dir", folder]
+    arguments = [
+        "--methods",
+        "grpo",
+        "--seeds",
+        "1",
+        "--sweep",
+        "attn_implementation=eager,nonsense",
+        "--output_dir",
+        folder,
+    ]
     code, out, _ = compare(capsys, *SMALL, *arguments)
     assert code == 1
-    assert "grpo,loss_type=nonsense, seed 0 failed" in out
+    assert "grpo,attn_implementation=nonsense, seed 0 failed" in out
     summary = json.loads((folder / "summary.json").read_text())
-    assert summary["variants"]["grpo,loss_type=grpo"]["seeds_done"] == [0]
-    failed = summary["variants"]["grpo,loss_type=nonsense"]
+    assert summary["variants"]["grpo,attn_implementation=eager"]["seeds_done"] == [0]
+    failed = summary["variants"]["grpo,attn_implementation=nonsense"]
     assert failed["seeds_done"] == []
     assert "nonsense" in failed["failed"][0]["error"]
     assert "Failed runs" in (folder / "summary.md").read_text()
@@ -187,10 +196,30 @@ def test_a_killed_comparison_takes_its_runs_along_and_continues(tmp_path):
         (["--seeds", "0"], "at least one seed"),
         (["--sweep", "innersteps=1"], "cannot vary 'innersteps'"),
         (["--sweep", "inner_steps="], "names no value"),
-        (["--sweep", "inner_steps=0,1"], "inner_steps"),
+        (["--sweep", "inner_steps=0,1"], "inner_steps (K) must be at least 1"),
         (["--seed", "3"], "--seed is set by sfpo compare"),
         (["--no_such_option", "3"], "no_such_option"),
         (["--jobs", "0"], "--jobs must be at least 1"),
+        (["--sweep", "entropy_window=5,10"], "--sweep entropy_window=5,10 changes no run, since the gate is off: add"),
+        (["--sweep", "kl_budget=0.01,0.02"], "changes no run, since alpha is 0.8: add --alpha auto"),
+        (["--methods", "grpo", "--sweep", "inner_steps=1,3"], "no method here has a use for inner_steps"),
+        (
+            ["--methods", "grpo", "--alpha", "0.5"],
+            "--alpha 0.5 changes no run, since no method here has a use for alpha",
+        ),
+        (["--entropy_window", "5"], "--entropy_window 5 changes no run, since the gate is off"),
+        (["--sweep", "alpha=0.5,0.50"], "'sfpo,alpha=0.5' and 'sfpo,alpha=0.50' are the same run"),
+        (["--methods", "sfpo,sfpo:alpha=0.8"], "'sfpo' and 'sfpo,alpha=0.8' are the same run"),
+        (["--methods", "sfpo,sfpo:learning_rate=1e-3"], "are the same run"),
+        (["--methods", "grpo,sfop"], "(did you mean sfpo?)"),
+        (["--sweep", "inner_stps=1,2"], "cannot vary 'inner_stps' (did you mean inner_steps?)"),
+        (["--sweep", "learning_rate=1e-5,nan"], "--sweep learning_rate must be a finite number"),
+        (["--sweep", "loss_type=grpo,foo"], "--sweep loss_type cannot be 'foo'"),
+        (["--sweep", "seed=1,2"], "cannot vary 'seed'"),
+        (["--sweep", "alpha=0.5", "--sweep", "alpha=0.6"], "--sweep alpha is given twice"),
+        (["--max_setps", "3"], "(did you mean --max_steps?)"),
+        (["--max_steps", "-5"], "--max_steps must be at least 1"),
+        (["--seeds", "99999999"], "for one such seed write --seeds 99999999,"),
     ],
 )
 def test_what_cannot_be_compared_is_refused_before_anything_runs(arguments, said, tmp_path, capsys):

@@ -85,7 +85,7 @@ class WatchedStep(SFPOStep):
         self.own_entropies: list[float] = []
         """Of this process's own completions, which α must not depend on alone."""
 
-    def entropy_at_start(self, batch: Any) -> float:
+    def entropy_at_start(self, batch: Any) -> float | None:
         reduce = self._log.reduce
 
         def noted(sums: torch.Tensor) -> torch.Tensor:

@@ -8,7 +8,8 @@ from shared_data import FOLDER, needs_data
 
 from sfpo.errors import UsageError
 from sfpo.tasks import benchmarks
-from sfpo.tasks.benchmarks import KNOWN, SIX, benchmark_texts, load_benchmark, names_of
+from sfpo.tasks.benchmarks import benchmark_texts, load_benchmark
+from sfpo.tasks.catalog import KNOWN, SIX, names_of
 from sfpo.tasks.problem_text import normalised
 
 SIZES = {

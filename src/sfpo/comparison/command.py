@@ -7,19 +7,21 @@ from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
-from rich.markdown import Markdown
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from sfpo import disk, interrupt
 from sfpo.comparison import schedule
 from sfpo.comparison.options import CompareOptions, parse_comparison
 from sfpo.comparison.schedule import Job
+from sfpo.comparison.screen import print_tables
 from sfpo.errors import UsageError
-from sfpo.options import config_of
+from sfpo.options import command_line, config_of
 from sfpo.records.comparison import collect, is_finished, run_folder
+from sfpo.records.lock import LOCK, FolderLock
 from sfpo.records.provenance import PROVENANCE, entries_of, extended, provenance
 from sfpo.records.run import METRICS, read_rows
-from sfpo.records.summary import SPECIFICATION, TABLES, as_markdown, write_summary
+from sfpo.records.summary import SPECIFICATION, TABLES, write_summary
 from sfpo.report.page import write_report
 from sfpo.training.command import quiet_libraries
 
@@ -35,6 +37,22 @@ def main(arguments: Sequence[str]) -> int:
     quiet_libraries()
     options = parse_comparison(arguments)
     console = Console()
+    if options.dry_run:
+        return _compare(console, options, arguments)
+    again = command_line("compare", arguments)
+    try:
+        with (
+            FolderLock(options.folder, "sfpo compare"),
+            disk.writing_to(options.folder, lambda: f"mend that and continue with: {again}"),
+        ):
+            return _compare(console, options, arguments)
+    except KeyboardInterrupt:
+        console.print(f"\nStopped. What was made is saved in {options.folder}. Continue with:", highlight=False)
+        console.print(again, markup=False, highlight=False, soft_wrap=True)
+        return interrupt.exit_code()
+
+
+def _compare(console: Console, options: CompareOptions, arguments: Sequence[str]) -> int:
     specification = _specification(options, arguments)
     runs = [(variant["name"], seed) for variant in specification["variants"] for seed in specification["seeds"]]
     jobs = _jobs(options)
@@ -49,17 +67,25 @@ def main(arguments: Sequence[str]) -> int:
         for job in jobs:
             console.print(f"sfpo train {shlex.join(job.arguments)}", highlight=False, markup=False, soft_wrap=True)
         return 0
-    options.folder.mkdir(parents=True, exist_ok=True)
     if jobs:
         specification[PROVENANCE] = extended(specification[PROVENANCE], provenance())
     _save(options, specification)
-    exit_code = _run(console, options, specification, jobs, at_a_time)
+    is_stopped = failed = False
+    try:
+        failed = _run(console, options, specification, jobs, at_a_time)
+    except KeyboardInterrupt:
+        is_stopped = True
     collect(options.folder, [run for run in runs if is_finished(run_folder(options.folder, *run))])
     summary = write_summary(options.folder)
-    console.print(Markdown(as_markdown(summary)))
+    print_tables(console, summary)
     console.print(f"Tables  {options.folder / TABLES}", highlight=False, soft_wrap=True)
     console.print(f"Report  {write_report(options.folder)}", highlight=False, soft_wrap=True)
-    return exit_code
+    if is_stopped:
+        for job in jobs:
+            if not is_finished(job.folder) and (step := _steps_done(job)):
+                console.print(f"{escape(job.label)}: stopped after step {step}", highlight=False)
+        raise interrupt.Interrupted
+    return int(failed)
 
 
 def _specification(options: CompareOptions, arguments: Sequence[str]) -> Specification:
@@ -82,7 +108,7 @@ def _specification(options: CompareOptions, arguments: Sequence[str]) -> Specifi
         PROVENANCE: [],
     }
     if not path.exists():
-        if options.folder.is_dir() and any(options.folder.iterdir()):
+        if options.folder.is_dir() and any(entry.name != LOCK for entry in options.folder.iterdir()):
             raise UsageError(f"{options.folder} holds something else than a comparison: choose another --output_dir")
         return specification
     before = json.loads(path.read_text())
@@ -115,8 +141,12 @@ def _jobs(options: CompareOptions) -> list[Job]:
 
 def _run(
     console: Console, options: CompareOptions, specification: Specification, jobs: list[Job], at_a_time: int
-) -> int:
-    """Make the runs; the exit code is 1 when one failed, 130 when the user stopped them."""
+) -> bool:
+    """Make the runs, and say whether one failed.
+
+    Raises:
+        Interrupted: the user stopped them.
+    """
     steps = options.example.training.max_steps
     failed = False
     bar = Progress(
@@ -136,7 +166,7 @@ def _run(
             begun = sum(_steps_done(job) / max(1, steps) for job in jobs if job.label not in ended)
             bar.update(task, completed=len(ended) + begun)
 
-        try:
+        with interrupt.finishing("the step that each run is in"):
             for job, reason in schedule.run_all(jobs, at_a_time, show):
                 ended.add(job.label)
                 if reason is None:
@@ -153,10 +183,7 @@ def _run(
                     f"[red]{escape(job.label)} failed[/]: {escape(reason)} (see {job.folder / schedule.LOG})",
                     soft_wrap=True,
                 )
-        except KeyboardInterrupt:
-            console.print("Stopped. The same command continues.")
-            return 130
-    return int(failed)
+    return failed
 
 
 def _steps_done(job: Job) -> int:

@@ -33,6 +33,18 @@ def resolve(name: str) -> tuple[str, dict[str, Any]]:
     return source, keywords
 
 
+def positions_of(name: str) -> int | None:
+    """The tokens that a model can read, prompt and completion together; None where it has no limit."""
+    source, keywords = resolve(name)
+    config = AutoConfig.from_pretrained(_base_of_adapter(source) or source, **keywords).get_text_config()
+    positions = getattr(config, "max_position_embeddings", None)
+    rotary = getattr(config, "rope_parameters", None)
+    factor = (
+        rotary.get("factor", 1.0) if isinstance(rotary, dict) else 1.0
+    )  # stretched beyond the positions trained on
+    return None if positions is None else int(positions * max(1.0, factor or 1.0))
+
+
 def load_tokenizer(name: str, trust_remote_code: bool = False) -> Any:
     """The model's tokenizer, which pads on the left as generation requires."""
     source, keywords = resolve(name)

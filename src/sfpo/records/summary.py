@@ -29,7 +29,7 @@ def write_summary(folder: Path) -> Summary:
 
 
 def summarise(folder: Path) -> Summary:
-    """Every figure of a comparison; a number that would be infinite ("never reached") is None."""
+    """Every figure of a comparison; a number that would be infinite ("never", or a reduction "from the start") is None."""
     specification = json.loads((folder / SPECIFICATION).read_text())
     rows = read_evaluations(folder)
     of_variant: dict[str, dict[int, list[Row]]] = {}
@@ -95,7 +95,8 @@ def _figures(done: dict[int, list[Row]], baseline: dict[int, list[Row]], seeds: 
 
 
 def _reduction(measured: efficiency.Reduction) -> Summary:
-    return _json(measured.reduction) | {"never_reached": measured.never_reached}
+    figures: Summary = _json(measured.reduction) | {"never_reached": measured.never_reached}
+    return figures | {"from_start": measured.from_start} if measured.is_from_start else figures
 
 
 def _runs(done: dict[int, list[Row]], seeds: list[int]) -> Runs:
@@ -131,6 +132,7 @@ def as_markdown(summary: Summary) -> str:
         f"{seeds} seed{'s' if seeds > 1 else ''}, {summary['held_out_problems']} held-out problems. In brackets: 95 % "
         "intervals, bootstrapped over seeds. Seconds are those of rollouts and updates.",
         "",
+        *([note, ""] if (note := too_few_evaluations(summary)) else []),
         "## To reach GRPO's best accuracy",
         "",
         f"| variant | GRPO's best | rollouts | rollout reduction | to {efficiency.NEARLY:.0%} of it | seconds | time "
@@ -173,8 +175,21 @@ def as_markdown(summary: Summary) -> str:
     return "\n".join(lines) + "\n"
 
 
+def too_few_evaluations(summary: Summary) -> str | None:
+    """What to say where the curves have too few points to read anything off them, else None."""
+    counts = [len(figures["curve"]["steps"]) for figures in summary["variants"].values() if "curve" in figures]
+    if not counts or min(counts) > efficiency.TOO_FEW:
+        return None
+    return (
+        f"**Too few evaluations:** {min(counts)}, the one before training included, do not tell when a target was reached. "
+        "Compare again with a smaller --eval_every."
+    )
+
+
 def times(interval: Summary) -> str:
     """A reduction with its interval: `4.10× (3.60 to 4.40)`."""
+    if (share := interval.get("from_start")) is not None:
+        return "from the start" + (f" (in {share:.0%} of draws)" if share < 1 else "")
     if not interval["value"]:
         return "never reached" + (f" (in {1 - interval['never_reached']:.0%} of draws)" if interval["low"] else "")
     ends = ""

@@ -16,22 +16,7 @@ def main(arguments: Sequence[str]) -> int:
     Raises:
         UsageError: there is nothing to report, or a file cannot be written.
     """
-    parser = Parser(
-        prog="sfpo report",
-        description="Write one HTML file about a run of sfpo train or a comparison of sfpo compare. The file needs no "
-        "network and can be shared as it is.",
-    )
-    parser.add_argument("folder", type=Path, help="the --output_dir of sfpo train or sfpo compare")
-    parser.add_argument("--output", type=Path, help="the file to write (default: report.html in the folder)")
-    for form, kind in (("png", "pictures of 300 dots an inch"), ("svg", "drawings of any size")):
-        parser.add_argument(
-            f"--{form}",
-            dest="forms",
-            action="append_const",
-            const=form,
-            help=f"also write the figures for a paper as {form.upper()} files ({kind}), into figures/ in the folder",
-        )
-    options = parser.parse_args(arguments)
+    options = parser().parse_args(arguments)
     content = content_of(read_folder(options.folder))
     page = write_page(content, options.folder / "report.html" if options.output is None else options.output)
     print(f"Report   {page}")
@@ -40,6 +25,26 @@ def main(arguments: Sequence[str]) -> int:
     for line in content.left_out:
         print(f"Left out {line}")
     return 0
+
+
+def parser() -> Parser:
+    """The parser of the command's options."""
+    made = Parser(
+        prog="sfpo report",
+        description="Write one HTML file about a run of sfpo train or a comparison of sfpo compare. The file needs no "
+        "network and can be shared as it is.",
+    )
+    made.add_argument("folder", type=Path, help="the --output_dir of sfpo train or sfpo compare")
+    made.add_argument("--output", type=Path, help="the file to write (default: report.html in the folder)")
+    for form, kind in (("png", "pictures of 300 dots an inch"), ("svg", "drawings of any size")):
+        made.add_argument(
+            f"--{form}",
+            dest="forms",
+            action="append_const",
+            const=form,
+            help=f"also write the figures for a paper as {form.upper()} files ({kind}), into figures/ in the folder",
+        )
+    return made
 
 
 def _write_figures(content: Content, folder: Path, forms: list[str]) -> Path:

@@ -175,8 +175,8 @@ def gate_tables_of_comparison(comparison: Comparison) -> list[Table]:
 def _card(variant: Variant, color: Color) -> Card:
     figures = variant.figures
     final = f"{percent(figures['final_accuracy'])} accuracy at the end"
-    if figures["rollouts_to_target"]["value"] is None:
-        # The text also says in how many draws of seeds the target is never reached.
+    if figures["rollouts_to_target"]["value"] is None or "from_start" in figures["rollout_reduction"]:
+        # The text also says in how many draws of seeds that is so.
         value, _, detail = times(figures["rollout_reduction"]).partition(" (")
         lines = ["GRPO's best accuracy, within the same budget", final]
         return Card(variant.title, value, detail.rstrip(")"), lines, color)

@@ -13,14 +13,14 @@ from trl import get_peft_config, get_quantization_config
 from sfpo.errors import UsageError
 from sfpo.model import cpu
 from sfpo.model.label import model_label
-from sfpo.model.load import load_model
+from sfpo.model.load import load_model, positions_of
 from sfpo.tasks import Task
 from sfpo.training.held_out import as_prompts
 from sfpo.training.options import Parsed
 from sfpo.training.progress import ProgressCallback
 from sfpo.training.records import MetricsCallback, RecordedReward, RunRecords
 from sfpo.training.signals import SignalWarnings
-from sfpo.trl import SFPOTrainer
+from sfpo.trl import SFPOConfig, SFPOTrainer
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,21 @@ class Built:
     weights: int
     machine: str
     title: str
+
+
+def check_room(model: str, training: SFPOConfig) -> None:
+    """Refuse completions that are longer than the model can read.
+
+    Raises:
+        UsageError: naming the model's limit.
+    """
+    changed = training.model_init_kwargs or {}
+    limit = None if {"config", "max_position_embeddings", "rope_parameters"} & changed.keys() else positions_of(model)
+    if limit is not None and training.max_completion_length > limit:
+        raise UsageError(
+            f"--max_completion_length {training.max_completion_length} is more than the {limit:,} tokens that "
+            f"{model_label(model)} can read: lower it"
+        )
 
 
 def build(console: Console, parsed: Parsed, task: Task, tokenizer: Any) -> Built:

@@ -1,8 +1,11 @@
 """`sfpo train`, from arguments to a trained model and a summary."""
 
+import os
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,29 +16,78 @@ from rich.markup import escape
 from transformers import TrainerCallback, TrainerControl, TrainerState
 from transformers.trainer_utils import get_last_checkpoint
 
+from sfpo import disk, interrupt
 from sfpo.errors import UsageError
 from sfpo.model.load import load_tokenizer
+from sfpo.records.lock import FolderLock
 from sfpo.records.run import METRICS
 from sfpo.tasks import Task, load_task
 from sfpo.training.benchmarks import TrainingBenchmarks
-from sfpo.training.build import build
+from sfpo.training.build import build, check_room
+from sfpo.training.drawing import draw, problems_needed
 from sfpo.training.held_out import Evaluation, evaluate
 from sfpo.training.options import Parsed, parse
-from sfpo.training.screen import print_plan, print_summary
+from sfpo.training.screen import print_plan, print_stopped, print_summary
+from sfpo.training.stop import StopWhenAsked, command_to_continue
 from sfpo.trl import SFPOConfig
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """All that a run needs but its model."""
+
+    parsed: Parsed
+    task: Task
+    benchmarks: TrainingBenchmarks
+    tokenizer: Any
+    checkpoint: str | None
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run `sfpo train`; returns the exit code.
 
     Raises:
-        UsageError: anything the user can mend, before the first training step.
+        UsageError: anything the user can mend: before the first training step, or what a disk refuses later.
     """
     quiet_libraries()
     parsed = parse(arguments)
+    console = Console(quiet=parsed.training.process_index != 0)
+    folder = Path(parsed.training.output_dir)
+    if parsed.command.dry_run:
+        print_plan(console, parsed, _prepare(console, parsed).task)
+        return 0
+    try:
+        with _only_writer(parsed, arguments) as lock:
+            return _run(console, _prepare(console, parsed), lock)
+    except KeyboardInterrupt:
+        checkpoint = _last_checkpoint(folder)
+        print_stopped(console, folder, checkpoint, command_to_continue(arguments, folder, checkpoint is not None))
+        return interrupt.exit_code()
+
+
+@contextmanager
+def _only_writer(parsed: Parsed, arguments: Sequence[str]) -> Iterator[FolderLock | None]:
+    """Hold the output folder, in the one process that writes there."""
+    folder = Path(parsed.training.output_dir)
+    if parsed.training.process_index != 0:
+        yield None
+        return
+
+    def remedy() -> str:
+        checkpoint = _last_checkpoint(folder) is not None
+        then = "continue" if checkpoint else "start again"
+        return f"mend that and {then} with: {command_to_continue(arguments, folder, checkpoint)}"
+
+    with FolderLock(folder, "sfpo train") as lock, disk.writing_to(folder, remedy):
+        yield lock
+
+
+def _prepare(console: Console, parsed: Parsed) -> _Prepared:
     options, training = parsed.command, parsed.training
-    console = Console(quiet=training.process_index != 0)
     checkpoint = _checkpoint_to_resume(training)
+    # The model comes first: a wrong name should not cost the time that reading or drawing the problems takes.
+    tokenizer = load_tokenizer(options.model, training.trust_remote_code)
+    check_room(options.model, training)
     task = load_task(
         options.task,
         parameters=options.task_params,
@@ -46,27 +98,23 @@ def main(arguments: Sequence[str]) -> int:
         difficulty=options.difficulty,
         clean=options.clean_data,
         benchmark_data_path=options.benchmark_data_path,
-        train_problems=options.train_problems,
+        train_problems=problems_needed(options, training),
         eval_problems=options.eval_problems,
         seed=training.seed,
     )
     if task.note:
         console.print(escape(task.note), highlight=False, soft_wrap=True)
     benchmarks = TrainingBenchmarks(options, training)
-    tokenizer = load_tokenizer(options.model, training.trust_remote_code)
     _check(parsed, task)
-    if options.dry_run:
-        print_plan(console, parsed, task)
-        return 0
-    return _run(console, parsed, task, benchmarks, tokenizer, checkpoint)
+    return _Prepared(parsed, task, benchmarks, tokenizer, checkpoint)
 
 
 def _check(parsed: Parsed, task: Task) -> None:
     options, training = parsed.command, parsed.training
     prompts = training.generation_batch_size // training.num_generations
-    if len(task.train) < prompts:
+    if task.train_size < prompts:
         raise UsageError(
-            f"{task.name} has {len(task.train)} problems to train on, fewer than the {prompts} prompts of one batch: "
+            f"{task.name} has {task.train_size} problems to train on, fewer than the {prompts} prompts of one batch: "
             "lower --per_device_train_batch_size or raise --num_generations"
         )
     if options.model.endswith(".gguf") and training.beta != 0 and not parsed.model.use_peft:
@@ -76,24 +124,22 @@ def _check(parsed: Parsed, task: Task) -> None:
         )
 
 
-def _run(
-    console: Console,
-    parsed: Parsed,
-    task: Task,
-    benchmarks: TrainingBenchmarks,
-    tokenizer: Any,
-    checkpoint: str | None,
-) -> int:
+def _run(console: Console, prepared: _Prepared, lock: FolderLock | None) -> int:
+    parsed, tokenizer, checkpoint = prepared.parsed, prepared.tokenizer, prepared.checkpoint
+    task = draw(console, prepared.task)
     options, folder = parsed.command, Path(parsed.training.output_dir)
     built = build(console, parsed, task, tokenizer)
     trainer, records = built.trainer, built.records
+    # Where several processes evaluate together, none may leave the others.
+    check = interrupt.check if trainer.accelerator.num_processes == 1 else _never_stop
 
     def measure(step: int) -> Evaluation:
-        benchmarks.measure(step, trainer.accelerator.unwrap_model(trainer.model), tokenizer, records)
+        model = trainer.accelerator.unwrap_model(trainer.model)
+        prepared.benchmarks.measure(step, model, tokenizer, records, check)
         known = records.evaluation_at(step)
         if known is not None:
             return known
-        evaluation = evaluate(trainer, tokenizer, task, options.eval_batch_size)
+        evaluation = evaluate(trainer, tokenizer, task, options.eval_batch_size, check)
         records.add_evaluation(step, evaluation)
         return evaluation
 
@@ -109,30 +155,59 @@ def _run(
     before = measure(0)
     if options.eval_every:
         trainer.add_callback(_EvaluateEvery(options.eval_every, measure))
+    stop = StopWhenAsked(trainer)
+    trainer.add_callback(stop)
+    if lock is not None:
+        trainer.add_callback(_CheckFolder(lock))
     try:
-        trainer.train(resume_from_checkpoint=checkpoint)
-    except KeyboardInterrupt:
-        saved = get_last_checkpoint(str(folder))
-        again = "--resume_from_checkpoint last" if saved else "a new --output_dir (nothing was saved yet)"
-        console.print(f"\nStopped at step {trainer.state.global_step}. Continue with the same command and {again}.")
-        return 130
+        with interrupt.finishing("this step"):
+            trainer.train(resume_from_checkpoint=checkpoint)
     finally:
         built.progress.stop()
+    if stop.stopped:
+        raise interrupt.Interrupted
     trainer.save_model()
-    after = measure(trainer.state.global_step)
+    try:
+        after = measure(trainer.state.global_step)
+    except KeyboardInterrupt:
+        console.print(f"The trained model is saved in {folder}; how good it is was not measured yet.")
+        raise
     records.update_run(finished=time.time())
-    print_summary(console, folder, before, after, trainer)
+    print_summary(console, parsed, before, after, trainer)
     return 0
 
 
+def _never_stop() -> None:
+    pass
+
+
 class _EvaluateEvery(TrainerCallback):
-    def __init__(self, steps: int, measure: Any) -> None:
+    """Evaluates every so many steps, but not where the user asked to stop: the run that goes on makes up for that."""
+
+    def __init__(self, steps: int, measure: Callable[[int], Evaluation]) -> None:
         self._steps = steps
         self._measure = measure
 
+    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self._evaluate(state.global_step)
+
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        if state.global_step % self._steps == 0:
-            self._measure(state.global_step)
+        self._evaluate(state.global_step)
+
+    def _evaluate(self, step: int) -> None:
+        if step and step % self._steps == 0:
+            with suppress(interrupt.Interrupted):
+                self._measure(step)
+
+
+class _CheckFolder(TrainerCallback):
+    """Ends a run whose folder is gone; saving would make it anew, without what was in it."""
+
+    def __init__(self, lock: FolderLock) -> None:
+        self._lock = lock
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self._lock.check()
 
 
 def quiet_libraries() -> None:
@@ -143,18 +218,23 @@ def quiet_libraries() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
 
 
+def _last_checkpoint(folder: Path) -> str | None:
+    checkpoint: str | None = get_last_checkpoint(str(folder)) if os.path.isdir(folder) else None
+    return checkpoint
+
+
 def _checkpoint_to_resume(training: SFPOConfig) -> str | None:
     folder = Path(training.output_dir)
     wanted = training.resume_from_checkpoint
     if wanted is None:
-        if (folder / METRICS).exists() or (folder.is_dir() and get_last_checkpoint(str(folder))):
+        if (folder / METRICS).exists() or _last_checkpoint(folder):
             raise UsageError(
                 f"{folder} already holds a run: continue it with --resume_from_checkpoint last, or choose another "
                 "--output_dir"
             )
         return None
     if str(wanted).lower() in ("last", "true"):
-        found: str | None = get_last_checkpoint(str(folder)) if folder.is_dir() else None
+        found = _last_checkpoint(folder)
         if found is None:
             raise UsageError(f"{folder} holds no checkpoint to continue from: start without --resume_from_checkpoint")
         return found

@@ -97,6 +97,11 @@ class SlowFastMixin(_HostTrainer):
         """What decides α, or None where α is the same in every step."""
         return self._sfpo_step.gate
 
+    @property
+    def batch_is_complete(self) -> bool:
+        """Whether no step of a batch of rollouts is left to make, so that a checkpoint here loses none of them."""
+        return self._sfpo_step.is_complete
+
     # ---- Rollouts -------------------------------------------------------------------------------------------------
 
     def _prepare_inputs(self, generation_batch: Any) -> Any:

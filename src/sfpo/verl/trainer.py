@@ -64,8 +64,9 @@ class SFPOTrainer(PPOTrainerSync):
                 keys=batch.keys, partition_id=batch.partition_id, select_fields=["entropy", "response_mask"]
             )
             # Both jagged (rows, tokens), here without their rows; the mask of rows that verl adds as padding is 0.
-            entropies, mask = scores["entropy"].values(), scores["response_mask"].values()
-            metrics["sfpo/entropy"] = float(entropies[mask.bool()].mean())
+            entropies, mask = scores["entropy"].values(), scores["response_mask"].values().bool()
+            if mask.any():  # else the batch has no entropy
+                metrics["sfpo/entropy"] = float(entropies[mask].mean())
         return batch
 
     def _update_actor(self, batch: Any, metrics: dict[str, Any]) -> Any:
