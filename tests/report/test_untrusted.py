@@ -312,6 +312,18 @@ def test_a_broken_csv_is_one_line(compared, capsys, content, said):
         assert said in lines[0]
 
 
+def test_a_hundred_thousand_steps_end(tmp_path, capsys):
+    folder = write_run(tmp_path / "run", evaluations=False)
+    rows = [
+        {"kind": "train", "step": step, "reward": 0.5, "sfpo/alpha": 0.8, "sfpo/gate_closed": float(step % 2)}
+        for step in range(100_000)
+    ]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    page, lines = report(capsys, folder)
+    assert is_drawn(page)
+    assert lines == []
+
+
 def test_a_million_variants_and_seeds_end(compared, capsys):
     def many(said):
         said["seeds"] = list(range(100_000))

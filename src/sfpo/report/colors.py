@@ -39,12 +39,13 @@ def color_of(method: str) -> Color:
 
 
 def shades(method: str, count: int) -> list[Color]:
-    """`count` colours for the variants of a method, or for the lines of one run, with its own colour in the middle."""
+    """`count` colours for the variants of a method, or for the lines of one run, with its own colour among them."""
     own = color_of(method)
     if count == 1:
         return [own]
     first, last = _ENDS.get(method, (Color("#9aa1ab", "#5a6270"), Color("#2b3038", "#e3e7ed")))
-    positions = [2 * index / (count - 1) for index in range(count)]
+    # Of two, the first keeps the method's own colour.
+    positions = [1.0, 2.0] if count == 2 else [2 * index / (count - 1) for index in range(count)]
     return [
         Color(_mix(first.light, own.light, last.light, at), _mix(first.dark, own.dark, last.dark, at))
         for at in positions

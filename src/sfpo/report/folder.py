@@ -15,7 +15,7 @@ from sfpo.records.run import COMPLETIONS, CONFIG, METRICS, RUN, Row, spent
 from sfpo.records.settings import settings_of_run, settings_of_variant
 from sfpo.records.summary import SPECIFICATION, SUMMARY
 from sfpo.report.summarised import figures_of
-from sfpo.report.untrusted import MalformedError, Untrusted, list_of, mapping, name, number, text, whole
+from sfpo.report.untrusted import MalformedError, Untrusted, is_number, list_of, mapping, name, number, text, whole
 from sfpo.report.wording import counted
 
 # More than any comparison has whose page can be read.
@@ -153,10 +153,7 @@ def _read_run(files: Untrusted, place: str, label: str) -> Run:
 
 def _logged(row: dict[str, Any]) -> Row:
     """What a row of metrics says in numbers, and the name of its benchmark."""
-    kept: Row = {}
-    for key, value in islice(row.items(), _MOST_KEYS):
-        with suppress(MalformedError):
-            kept[key] = number(value)
+    kept: Row = {key: value for key, value in islice(row.items(), _MOST_KEYS) if is_number(value)}
     if "benchmark" in row:
         kept["benchmark"] = name(row["benchmark"])
     return kept | {"step": whole(row.get("step"))}

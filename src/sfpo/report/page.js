@@ -296,7 +296,7 @@
     const figures = content.results.length
       ? [legend(), figureGrid(content.results, compares)]
       : [element("p", { class: "empty" }, "No evaluation on held-out problems was recorded: to get them while training, set --eval_every.")];
-    return [...(cards.length ? [element("div", { class: "cards" }, ...cards)] : []), ...figures, ...tables(content.tables)];
+    return [...(cards.length ? [element("div", { class: compares ? "cards named" : "cards" }, ...cards)] : []), ...figures, ...tables(content.tables)];
   }
 
   function training() {
@@ -324,6 +324,10 @@
     "cut off": ({ cut_off }) => cut_off === true,
     "not graded": ({ reward }) => reward === null,
   };
+
+  function counted(number, noun) {
+    return `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
+  }
 
   // The groups of one step, or of all, and of them the completions that the filters let through.
   function browser(note, groups) {
@@ -363,7 +367,7 @@
         .filter(({ shown }) => shown.length);
       const shown = found.flatMap((group) => group.shown);
       const right = shown.filter(VERDICTS.right).length;
-      count.textContent = `${shown.length.toLocaleString("en")} completions of ${found.length.toLocaleString("en")} prompts, ${right.toLocaleString("en")} of them right. ${note}`;
+      count.textContent = `${counted(shown.length, "completion")} of ${counted(found.length, "prompt")}, ${right.toLocaleString("en")} of them right. ${note}`;
       show(0);
     };
     for (const control of [step, every, verdict, search]) control.addEventListener("input", filter);

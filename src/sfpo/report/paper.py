@@ -131,8 +131,10 @@ def _draw(figure: Figure) -> Drawing:
 def _draw_curves(figure: Curves) -> Drawing:
     canvas = Drawing(figsize=(_WIDTH, _HEIGHT))
     axes = canvas.subplots()
-    for index, (start, end) in enumerate(figure.shades):
-        axes.axvspan(start, end, color="#000000", alpha=0.08, lw=0, label=None if index else figure.shade_label)
+    if figure.shades:
+        spans = [(start, end - start) for start, end in figure.shades]
+        across: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "label": figure.shade_label}
+        axes.broken_barh(spans, (0.0, 1.0), color="#000000", alpha=0.08, lw=0, **across)
     for series in figure.series:
         _draw_series(series, axes, banded=len(figure.series) <= _MOST_BANDS)
     for index, level in enumerate(figure.levels):

@@ -108,7 +108,8 @@ def _reward_by_rollouts(run: Run, most: int) -> list[Figure]:
     window = max(1, len(rows) // 10)
     rewards = [float(row["reward"]) for row in rows]
     smooth = running_mean(rewards, window)
-    drawn = thinned(list(zip([run.spent[row["step"]][0] for row in rows], rewards, smooth, strict=True)), most)
+    spent = run.spent
+    drawn = thinned(list(zip([spent[row["step"]][0] for row in rows], rewards, smooth, strict=True)), most)
     rollouts: Values = [at for at, _, _ in drawn]
     each: Values = [reward for _, reward, _ in drawn]
     mean: Values = [value for _, _, value in drawn]
@@ -250,7 +251,7 @@ def kl_of(row: Row) -> float | None:
 
 
 def _passes_in(row: Row) -> set[int]:
-    return {int(found[1]) for key in row if (found := _KL_OF_A_PASS.fullmatch(key))}
+    return {int(found[1]) for key in row if key.endswith("/kl") and (found := _KL_OF_A_PASS.fullmatch(key))}
 
 
 def passes(run: Run, most: int) -> list[Figure]:

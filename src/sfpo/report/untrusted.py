@@ -47,9 +47,15 @@ def number(value: Any) -> int | float:
     Raises:
         MalformedError: it is none.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _LARGEST_NUMBER:
+    if not is_number(value):
         raise MalformedError("a number is missing")
-    return value
+    found: int | float = value
+    return found
+
+
+def is_number(value: Any) -> bool:
+    """Whether `number` takes a value."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _LARGEST_NUMBER
 
 
 def whole(value: Any) -> int:
