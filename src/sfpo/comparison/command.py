@@ -16,7 +16,7 @@ from sfpo.comparison.options import CompareOptions, parse_comparison
 from sfpo.comparison.schedule import Job
 from sfpo.comparison.screen import print_tables
 from sfpo.errors import UsageError
-from sfpo.options import command_line
+from sfpo.options import command_line, config_of
 from sfpo.records.comparison import collect, run_folder
 from sfpo.records.lock import FolderLock
 from sfpo.records.provenance import PROVENANCE, entries_of, extended, provenance
@@ -125,6 +125,10 @@ def _specification(options: CompareOptions, arguments: Sequence[str]) -> Specifi
         "seeds": options.seeds,
         "sweep": options.sweep,
         "train": options.train,
+        # Recorded, since the file may change, and a reader of the record may not have it.
+        "configuration": {
+            name: value for name, value in config_of(options.train).items() if isinstance(value, str | int | float)
+        },
         "variants": [asdict(variant) for variant in options.variants],
         "failed": {},
         PROVENANCE: [],

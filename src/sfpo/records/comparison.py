@@ -12,8 +12,7 @@ from sfpo.whole import write_whole
 
 STEPS, EVALUATIONS = "steps.csv", "evaluations.csv"
 
-# Columns of steps.csv and the keys of the training log that they hold.
-_LOGGED = {
+KEYS_OF_STEPS = {
     "rollouts": "sfpo/rollouts",
     "rollout_seconds": "sfpo/rollout_seconds",
     "update_seconds": "sfpo/update_seconds",
@@ -32,6 +31,7 @@ _LOGGED = {
     "grad_norm": "grad_norm",
     "equal_groups": "frac_reward_zero_std",
 }
+"""Columns of `steps.csv` and the keys of the training log that they hold."""
 _EVALUATED = ("accuracy", "mean_length", "cut_off", "problems")
 
 
@@ -45,7 +45,9 @@ def rows_of_run(folder: Path) -> tuple[list[Row], list[Row]]:
     rows = read_rows(folder / METRICS)
     logged = [row for row in rows if row["kind"] == "train"]
     so_far = spent(logged)
-    steps = [{"step": row["step"], **{name: row.get(key, "") for name, key in _LOGGED.items()}} for row in logged]
+    steps = [
+        {"step": row["step"], **{name: row.get(key, "") for name, key in KEYS_OF_STEPS.items()}} for row in logged
+    ]
     evaluations = [
         {
             "step": row["step"],
@@ -73,16 +75,7 @@ def collect(folder: Path, runs: list[tuple[str, int]]) -> None:
 
 def read_evaluations(folder: Path) -> list[Row]:
     """The rows of `evaluations.csv`, numbers as numbers."""
-    return _read(folder / EVALUATIONS)
-
-
-def read_steps(folder: Path) -> list[Row]:
-    """The rows of `steps.csv` under the keys of the training log, numbers as numbers, without values that were not logged."""
-    return [{_LOGGED.get(name, name): value for name, value in row.items()} for row in _read(folder / STEPS)]
-
-
-def _read(path: Path) -> list[Row]:
-    with path.open(newline="") as file:
+    with (folder / EVALUATIONS).open(newline="") as file:
         return [
             {name: value if name == "variant" else float(value) for name, value in row.items() if value != ""}
             for row in csv.DictReader(file)

@@ -85,6 +85,7 @@ def build(console: Console, parsed: Parsed, task: Task, tokenizer: Any) -> Built
     except (ValueError, ImportError) as error:
         # TRL refuses what it cannot do, or a package that an option needs, when the trainer is made.
         raise UsageError(" ".join(str(error).split())) from error
+    reward.ends = frozenset(trainer.eos_token_ids)
     trainer.add_callback(SignalWarnings(lambda text: console.print(f"[yellow]Warning:[/] {escape(text)}")))
     for printer in (PrinterCallback, TransformersProgress):
         trainer.remove_callback(printer)

@@ -129,6 +129,8 @@ class RecordedReward:
         self._reward = reward
         self._records = records
         self._count = completions_per_step
+        self.ends: frozenset[int] = frozenset()
+        """Tokens that end a completion, which only the trainer knows; a completion that ends in none of them was cut off."""
         self.latest: list[dict[str, Any]] = []
         """One completion of each prompt of the last batch."""
 
@@ -143,8 +145,11 @@ class RecordedReward:
                 "completion": whole_text(completion),
                 "answer": answer,
                 "reward": reward,
+                "cut_off": not self.ends.intersection(ids[-1:]),
             }
-            for prompt, completion, answer, reward in zip(prompts, completions, answers, rewards, strict=True)
+            for prompt, completion, ids, answer, reward in zip(
+                prompts, completions, columns["completion_ids"], answers, rewards, strict=True
+            )
         ]
         self._records.add_completions(rows[: self._count])
         self.latest = list({row["prompt"]: row for row in rows}.values())
