@@ -95,7 +95,7 @@ _INNER_DECIMAL = re.compile(r"(?<![\d.])(\d*)\.(\d+)(?![\d.])")
 _INNER_REPEATING = re.compile(r"\d*\.\d*\\(?:overline|bar|dot)\{\d+\}")
 _INNER_DEGREES = re.compile(r"(\d+(?:\.\d+)?|[A-Za-z])\\degree ?")
 _NOT_AN_EXPRESSION = re.compile(
-    r"\\(?:ldots|text|boxed|input|write|csname|verb|href|and|or|pm|mp)(?![A-Za-z])|[?@#;:=<>]|__|\[\]"
+    r"\\(?:ldots|text|boxed|input|write|csname|verb|href|and|or|pm|mp)(?![A-Za-z])|[?@#;:=<>]|__|\[\]|\d'"
 )
 _ALLOWED_TEXT = re.compile(r"_\{\\text\{[^{}]*\}\}")
 
