@@ -70,6 +70,7 @@ _BETWEEN_BOLD = re.compile(r"(?:[\s,;()]|\band\b|\bor\b|\bmaybe\b|\bperhaps\b|\b
 _EMPHASIS = re.compile(r"(?<![\w)\]}*])\*\*(?=[^\s*])([^*\n]+)\*\*(?![\w(*])")
 _QUOTED = re.compile(r"([\"'`“‘])([^\"'`“”‘’]+)[\"'`”’]")
 _POLITE_ENDING = re.compile(r"(?:です|である|입니다|이다)$")
+_MODULE = re.compile(r"(?<![\w.])(?:np|numpy|math|sympy)\.(?=pi\b)")
 _NEGATED = re.compile(r"\b(?:not|isn't|aren't|cannot|can't|never|neither)\b", re.IGNORECASE)
 # Seven words and nothing else.
 _PROSE = re.compile(r"(?:[A-Za-z',;:-]+\s+){6,}[A-Za-z',;:-]+")
@@ -272,7 +273,7 @@ def _first_sentence(statement: str) -> str:
 def _from_statement(statement: str, is_labelled: bool = True) -> Answer | None:
     """The value in a statement such as `42.`, `the volume is $120$ cubic metres` or `not 42 but 41`."""
     whole = _EMPHASIS.sub(r"\1", statement).strip().strip("*_ \t\n").rstrip("。").removesuffix(".").strip("*_ ")
-    whole = _POLITE_ENDING.sub("", whole)
+    whole = _MODULE.sub("", _POLITE_ENDING.sub("", whole))
     if quoted := _QUOTED.fullmatch(whole):
         whole = quoted.group(2)
     if not whole or len(whole) > _LONGEST_STATEMENT:

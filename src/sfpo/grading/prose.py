@@ -40,7 +40,7 @@ FORMULA = re.compile(
 )
 _CODE_WORDS = frozenset(
     ["pi", "sqrt", "cbrt", "sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "log", "ln", "exp", "abs", "floor",
-     "ceil", "max", "min", "gcd", "lcm", "infinity", "inf"]
+     "ceil", "asin", "acos", "atan", "max", "min", "gcd", "lcm", "infinity", "inf"]
 )  # fmt: skip
 _WORD = re.compile(r"[^\W\d_]+(?:['’.-][^\W\d_]+)*['’]?")
 _OPTION = re.compile(r"\(?[A-J]\)?")
