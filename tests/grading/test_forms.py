@@ -97,6 +97,7 @@ TIMES: list[Case] = [
     (r"66\text{ inches}", r"5\text{ feet }5\text{ inches}", False),
     (r"5\text{ kg}", r"5\text{ hours }0\text{ minutes}", False),
     (r"30^\circ 15'", r"30.25^\circ", True),
+    (r"\$3.50", r"3\text{ dollars }50\text{ cents}", True),
     (r"3:2", r"3\text{ to }2", True),
     (r"3:2", r"2\text{ to }3", False),
 ]
@@ -117,6 +118,8 @@ VECTORS: list[Case] = [
     ("(3,4)", "P(3,4)", True),
     ("(3,4)", "P(4,3)", False),
     ("[1,2]", "(1,2)", False),
+    (r"\{2,3\}", "(2,3)", False),
+    ("(2,3)", r"\{(2,3)\}", True),
     (r"(-\infty,1)", r"]-\infty;1[", True),
     (r"\mathbb{R}\setminus\{0,1\}", r"x\ne 0,1", True),
     (r"\mathbb{R}\setminus\{0,1\}", r"x\ne 0,2", False),

@@ -15,7 +15,8 @@ _MONTH_FIRST = re.compile(r"([A-Za-z]{3,})\.? ?(\d{1,2})(?:st|nd|rd|th)?(?:,? ?(
 _DAY_FIRST = re.compile(r"(?:the )?(\d{1,2})(?:st|nd|rd|th)? ?(?:of )?([A-Za-z]{3,})\.?(?:,? ?(\d{4}))?")
 _IN_NUMBERS = re.compile(r"\d{4}-\d{2}-\d{2}|\d{1,2}[./]\d{1,2}[./]\d{4}")
 _CLOCK = re.compile(r"(\d{1,2}):(\d{2}) ?([ap]\.?m\.?)?", re.IGNORECASE)
-_IN_WORDS = re.compile(r"\d *(?:\\text|\\degree|[A-Za-z]{2})")
+_PRICE = re.compile(r"\\text\{dollars\}(\d+(?:\.\d+)?)")
+_IN_WORDS = re.compile(r"\\text\{dollars\}\d|\d *(?:\\text|\\degree|[A-Za-z]{2})")
 _AMOUNT = re.compile(r"(\d+(?:\.\d+)?) ?([A-Za-z]+)(?:,? and|,)? ?")
 _DEGREES = re.compile(r"(\d+)\\degree ?(\d+)'(?:(\d+)'')?")
 
@@ -74,7 +75,8 @@ def _amount(text: str) -> tuple[object, Fraction, int] | None:
         names = ("degree", "arcminute", "arcsecond")
         parts = [(number, name) for number, name in zip(match.groups(), names, strict=True) if number]
     else:
-        text = _plain(text.replace(r"\degree", " degrees "))
+        price = _PRICE.fullmatch(text)
+        text = f"{price.group(1)} dollars" if price else _plain(text.replace(r"\degree", " degrees "))
         parts = _AMOUNT.findall(text)
         if "".join(_AMOUNT.split(text)[::3]).strip():
             return None

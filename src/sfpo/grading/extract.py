@@ -76,7 +76,7 @@ _NEGATED = re.compile(r"\b(?:not|isn't|aren't|cannot|can't|never|neither)\b", re
 _PROSE = re.compile(r"(?:[A-Za-z',;:-]+\s+){6,}[A-Za-z',;:-]+")
 _IMPLIES = re.compile(r"=>|⇒|\\(?:implies|Rightarrow|Longrightarrow)(?![A-Za-z])")
 _OPTION_FIRST = re.compile(r"\(?([A-J])[).:](?:\s|$)")
-_OPTION = re.compile(r"(?<![\w'])\(?([A-J])\)?(?=[\s.*]*$)")
+_OPTION = re.compile(r"(?<![\w'-])\(?([A-J])\)?(?=[\s.*]*$)")
 _UNFINISHED = re.compile(r"(?:[=+\-*/^,(\[{]|\\[a-zA-Z]+\{[^}]*)\s*$")
 # A statement longer than this is prose that happens to follow a label, not an answer.
 _LONGEST_STATEMENT = 100_000

@@ -111,6 +111,8 @@ _CHANGING = _words(
 # Up to 9 is a bound, unless something adds up to it.
 _ADDING = _words("adds add added sums comes")
 _HEDGING = _words("either neither maybe perhaps possibly might could may")
+# 12, alternatively 13; 12, give or take 1
+_OFFERING = _words("alternatively maybe perhaps possibly give else")
 _SUPPOSING = _words("if whether unless suppose supposing")
 # Nothing but 12, all but 12
 _EXCLUDING = _words("anything everything all nothing none any")
@@ -144,6 +146,12 @@ def _differs_by_case(tokens: list[Token]) -> bool:
         is_value = token.kind == "value" and not re.fullmatch(r"[A-Za-z]|.*[=<>].*", token.text)
         if is_conditional and (
             (is_value and following.text in (*_CONDITIONS, "otherwise"))
+            or (
+                is_value
+                and following.text == "("
+                and tokens[index + 2 : index + 3]
+                and tokens[index + 2].text in _CONDITIONS
+            )
             or (token.text in ("otherwise", "else") and following.kind == "value")
         ):
             return True
@@ -234,8 +242,13 @@ def _joined(tokens: list[Token]) -> list[Token]:
     return joined
 
 
+_CORRECTED = re.compile(r"(?:\bnot|n't)\s+[^\s,;]+[,;]\s+(?:it's|it is|rather)\s+(?!not\b)", re.IGNORECASE)
+
+
 def _last_contrast(statement: str) -> str:
-    """`not 42 but 41` states 41."""
+    """`not 42 but 41` and `isn't 42, it's 41` state 41."""
+    if corrected := _CORRECTED.search(statement):
+        return statement[corrected.end() :]
     before, contrast, after = statement.rpartition(" but ")
     return (
         after.removeprefix("rather ") if contrast and re.search(r"\bnot\b", before.rpartition(".")[2]) else statement
@@ -400,7 +413,7 @@ def _right_side(text: str) -> str:
 
 
 # 12 from 20, 12 as many: these begin no reason where a value or such a word follows.
-_SUBTRACTING = _words("from by before after until without")
+_SUBTRACTING = _words("from by before after until without then")
 _COMPARED = _words("many much large big small long short high tall old far fast")
 
 
@@ -479,6 +492,8 @@ def _joint(tokens: list[Token], position: int) -> tuple[bool | None, int]:
     while position < len(tokens) and tokens[position].text in (",", "(", "and", "or"):
         position += 1
     passed = {token.text for token in tokens[start:position]}
+    if position < len(tokens) and tokens[position].text in _OFFERING:
+        return None, position
     if position < len(tokens) and tokens[position].kind == "value":
         if passed == {"("}:
             # twelve (12)

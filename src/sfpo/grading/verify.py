@@ -275,6 +275,13 @@ def _same_items(gold: str, expected: Items | None, answer: str, given: Items | N
         one, other = Items("list", tuple(values[0])), Items("list", tuple(values[1]))
     if _is_code_list(gold, answer):
         return _same_collection(expanded(one), expanded(Items("list", other.elements)))
+    if {one.kind, other.kind} == {"set", "tuple"}:
+        # {(2, 3)} has one member, and {2, 3} is neither a point nor an interval.
+        alone = one if one.kind == "set" else other
+        if len(alone.elements) == 1:
+            return same(gold, alone.elements[0]) if alone is other else same(alone.elements[0], answer)
+        if len(alone.elements) == 2:
+            return False
     if one.kind == "tuple" and other.kind == "list":
         return _same_sequence(one.elements, other.elements)
     if one.kind == "tuple":
