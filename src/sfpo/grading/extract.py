@@ -82,6 +82,7 @@ _UNFINISHED = re.compile(r"(?:[=+\-*/^,(\[{]|\\[a-zA-Z]+\{[^}]*)\s*$")
 _LONGEST_STATEMENT = 100_000
 _LONGEST_RETRACTION = 300
 _LONGEST_LINE = 1000
+_MOST_JOINED = 8
 # Characters of a response that are read in a few milliseconds, a tenth of a second at worst. A worker reads longer ones.
 READ_AT_ONCE = 20_000
 
@@ -223,7 +224,11 @@ def _bold(text: str) -> str | None:
     if not found:
         return None
     first = len(found) - 1
-    while first and _BETWEEN_BOLD.fullmatch(text[found[first - 1].end() : found[first].start()]):
+    while (
+        first
+        and len(found) - first < _MOST_JOINED
+        and _BETWEEN_BOLD.fullmatch(text[found[first - 1].end() : found[first].start()])
+    ):
         first -= 1
     return _EMPHASIS.sub(r"\1", text[found[first].start() : found[-1].end()]).strip("*_")
 

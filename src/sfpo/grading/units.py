@@ -56,7 +56,7 @@ _CHANGES_MEANING = frozenset({
 _LABEL_END = re.compile(r"(?:[:=]|\b(?:is|are|equals|answer|be|total of|value of))\s*$", re.IGNORECASE)
 # With one of these before it, a value is another one, or a bound.
 _NEGATION = re.compile(
-    r"\b(?:not|no|never|isn't|aren't|less|more|than|least|most|cannot|wrong|incorrect|false|except|between|either|neither|nor|or|if|"
+    r"\b(?:but|not|no|never|isn't|aren't|less|more|than|least|most|cannot|wrong|incorrect|false|except|between|either|neither|nor|or|if|"
     r"unless|half|twice|thrice|double|triple|times|multiple|divided|minus|negative|plus|square|cube|root|power|squared|"
     r"cubed|over|under|above|below|inverse|reciprocal|opposite|nearly|almost|maybe|perhaps|possibly|might|could)\b",
     re.IGNORECASE,
