@@ -37,6 +37,7 @@ from sfpo.records.summary import (
     as_json,
     as_markdown,
     percent,
+    points,
     summarise,
     times,
 )
@@ -108,7 +109,7 @@ def reposition(names: list[str]) -> str:
             other = ends[variant.replace("sfpo", "multi_epoch")]
             seeds = sorted(ends[variant].keys() & other.keys())
             difference = mean_interval(np.array([ends[variant][seed] - other[seed] for seed in seeds]))
-            shown = percent(asdict(difference), sign="+")
+            shown = points(asdict(difference))
             lines.append(f"| {name} | {variant.partition('=')[2]} | {len(seeds)} | {shown} |")
     return "\n".join(lines) + "\n"
 

@@ -66,8 +66,8 @@ def make_folder(folder: Path, option: str = "output_dir") -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:
-        raise UsageError(f"{folder} is a file, not a folder: choose another --{option}") from error
-    except (OSError, ValueError) as error:  # ValueError: a name that holds a null byte
+        raise UsageError(f"{folder} is not a folder: choose another --{option}") from error
+    except (OSError, ValueError, RecursionError) as error:  # the last two: a null byte, and thousands of folders
         reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
         raise UsageError(
             f"cannot make the folder {_short(str(folder))} ({reason}): choose another --{option}"

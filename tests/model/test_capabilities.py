@@ -1,5 +1,7 @@
 """What models are taken to allow, by class and configuration."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from peft import LoraConfig, PrefixTuningConfig, PromptTuningConfig, get_peft_model
@@ -17,7 +19,7 @@ from transformers import (
     LlamaForCausalLM,
 )
 
-from sfpo.model.capabilities import Capabilities, projects_to_logits
+from sfpo.model.capabilities import Capabilities, _longest, projects_to_logits
 
 SIZES = {
     "vocab_size": 23,
@@ -83,6 +85,24 @@ def test_kinds_of_models(kind, settings, expected):
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **settings))
     assert Capabilities.of(model) == expected
+
+
+@pytest.mark.parametrize(
+    ("rope", "expected"),
+    [
+        ({"rope_parameters": {"full_attention": DYNAMIC, "sliding_attention": LINEAR}}, 31),
+        ({"rope_scaling": {"type": "dynamic", "factor": 2.0}}, 31),
+        ({"rope_scaling": {"type": "su"}, "original_max_position_embeddings": 8}, 8),
+        ({"rope_scaling": {"type": "yarn", "original_max_position_embeddings": 8}}, None),
+        ({"rope_scaling": None}, None),
+    ],
+    ids=str,
+)
+def test_rotary_embeddings_in_configurations_of_other_forms(rope, expected):
+    """As models with code of their own have them, and those with an embedding for each kind of layer."""
+    settings = {"max_position_embeddings": 32} | rope
+    config = SimpleNamespace(get_text_config=lambda: SimpleNamespace(to_dict=lambda: settings))
+    assert _longest(config) == expected
 
 
 def test_the_length_up_to_which_they_hold():

@@ -126,11 +126,12 @@ def test_a_folder_that_was_deleted_or_replaced_is_noticed(tmp_path):
 def test_an_output_folder_that_cannot_be_is_one_line(capsys, tmp_path, command):
     (tmp_path / "file").write_text("kept")
     for folder, said in (
-        (tmp_path / "file", "is a file, not a folder"),
+        (tmp_path / "file", "is not a folder"),
         (tmp_path / "file" / "run", "Not a directory"),
         (tmp_path / ("a" * 300), "File name too long"),
         (Path("/proc/run"), "cannot make the folder /proc/run"),
         (tmp_path / "a\0b", "cannot make the folder"),
+        (tmp_path / ("d/" * 1900), "cannot make the folder"),
     ):
         errors = refused(capsys, tmp_path, command, folder)
         assert said in errors

@@ -74,5 +74,5 @@ def test_completions_longer_than_the_model_reads_are_refused(capsys, tmp_path):
     arguments = ["--max_completion_length", "100000000", "--output_dir", str(tmp_path / "run"), "--dry_run"]
     assert main(["train", *arguments]) == 2
     error = capsys.readouterr().err
-    assert "--max_completion_length 100000000 is more than the" in error
+    assert "--max_completion_length 100000000 is more than embedded can read: 12,800 tokens at most" in error
     assert len(error.splitlines()) == 1

@@ -58,7 +58,7 @@ def test_a_run_leaves_a_model_records_and_a_summary(trained):
     assert [row["sfpo/rollouts"] for row in metrics if row["kind"] == "train"] == [16, 32, 48]
     completions = rows(folder / "completions.jsonl")
     assert len(completions) == 3 * 16
-    assert {"step", "prompt", "completion", "answer", "reward"} <= completions[0].keys()
+    assert {"step", "prompt", "completion", "answer", "reward", "cut_off"} <= completions[0].keys()
     assert {row["reward"] for row in completions} <= {0.0, 1.0}
     (made_by,) = json.loads((folder / "run.json").read_text())["provenance"]
     assert made_by["versions"]["trl"]

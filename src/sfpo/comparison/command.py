@@ -16,14 +16,16 @@ from sfpo.comparison.options import CompareOptions, parse_comparison
 from sfpo.comparison.schedule import Job
 from sfpo.comparison.screen import print_tables
 from sfpo.errors import UsageError
-from sfpo.options import command_line
-from sfpo.records.comparison import collect, is_finished, run_folder
-from sfpo.records.lock import LOCK, FolderLock
+from sfpo.options import command_line, config_of
+from sfpo.records.comparison import collect, run_folder
+from sfpo.records.lock import FolderLock
 from sfpo.records.provenance import PROVENANCE, entries_of, extended, provenance
-from sfpo.records.run import METRICS, read_rows
+from sfpo.records.rows import read_rows
+from sfpo.records.run import METRICS, is_finished, missing_records
 from sfpo.records.summary import SPECIFICATION, TABLES, write_summary
 from sfpo.report.page import write_report
 from sfpo.training.command import quiet_libraries
+from sfpo.whole import write_whole
 
 Specification = dict[str, Any]
 
@@ -76,7 +78,9 @@ def _compare(console: Console, options: CompareOptions, arguments: Sequence[str]
         failed = _run(console, options, specification, jobs, at_a_time)
     except KeyboardInterrupt:
         is_stopped = True
-    collect(options.folder, [run for run in runs if is_finished(run_folder(options.folder, *run))])
+    finished = [run for run in runs if is_finished(run_folder(options.folder, *run))]
+    broken = _report_broken(console, options, specification, finished)
+    collect(options.folder, [run for run in finished if run not in broken])
     summary = write_summary(options.folder)
     print_tables(console, summary)
     console.print(f"Tables  {options.folder / TABLES}", markup=False, highlight=False, soft_wrap=True)
@@ -86,7 +90,28 @@ def _compare(console: Console, options: CompareOptions, arguments: Sequence[str]
             if not is_finished(job.folder) and (step := _steps_done(job)):
                 console.print(f"{escape(job.label)}: stopped after step {step}", highlight=False)
         raise interrupt.Interrupted
-    return int(failed)
+    return int(failed or bool(broken))
+
+
+def _report_broken(
+    console: Console, options: CompareOptions, specification: Specification, finished: list[tuple[str, int]]
+) -> list[tuple[str, int]]:
+    """The finished runs whose records have lost something: they fail, instead of missing from the tables in silence."""
+    broken = []
+    for variant, seed in finished:
+        folder = run_folder(options.folder, variant, seed)
+        if (missing := missing_records(folder)) is not None:
+            reason = f"it finished, but {missing}"
+            broken.append((variant, seed))
+            specification["failed"].setdefault(variant, []).append({"seed": seed, "error": reason})
+            console.print(
+                f"[red]{escape(variant)}, seed {seed} cannot be counted[/]: {escape(reason)}. Delete {escape(str(folder))} and repeat the "
+                "command to make it again.",
+                soft_wrap=True,
+            )
+    if broken:
+        _save(options, specification)
+    return broken
 
 
 def _specification(options: CompareOptions, arguments: Sequence[str]) -> Specification:
@@ -100,15 +125,25 @@ def _specification(options: CompareOptions, arguments: Sequence[str]) -> Specifi
         "seeds": options.seeds,
         "sweep": options.sweep,
         "train": options.train,
+        # Recorded, since the file may change, and a reader of the record may not have it.
+        "configuration": {
+            name: value for name, value in config_of(options.train).items() if isinstance(value, str | int | float)
+        },
         "variants": [asdict(variant) for variant in options.variants],
         "failed": {},
         PROVENANCE: [],
     }
     if not path.exists():
-        if options.folder.is_dir() and any(entry.name != LOCK for entry in options.folder.iterdir()):
+        # Hidden files are our lock, and what a comparison left that was killed while it wrote its first.
+        if options.folder.is_dir() and any(not path.name.startswith(".") for path in options.folder.iterdir()):
             raise UsageError(f"{options.folder} holds something else than a comparison: choose another --output_dir")
         return specification
-    before = json.loads(path.read_text())
+    try:
+        before = json.loads(path.read_text())
+    except ValueError as error:
+        raise UsageError(
+            f"{path} is not JSON ({error}): delete it to continue with what its runs have made, or choose another --output_dir"
+        ) from error
     if before["train"] != specification["train"]:
         raise UsageError(
             f"{options.folder} holds a comparison of runs with '{shlex.join(before['train'])}': give the same options to "
@@ -167,10 +202,9 @@ def _run(
             for job, reason in schedule.run_all(jobs, at_a_time, show):
                 ended.add(job.label)
                 if reason is None:
-                    accuracy = [r["accuracy"] for r in read_rows(job.folder / METRICS) if r["kind"] == "evaluation"][
-                        -1
-                    ]
-                    console.print(f"{escape(job.label)}: {accuracy:.1%} at the end", highlight=False)
+                    if missing_records(job.folder) is None:
+                        accuracy = [r["accuracy"] for r in read_rows(job.folder / METRICS) if "accuracy" in r][-1]
+                        console.print(f"{escape(job.label)}: {accuracy:.1%} at the end", highlight=False)
                     continue
                 failed = True
                 variant, seed = job.folder.parent.name, int(job.folder.name.removeprefix("seed-"))
@@ -184,8 +218,8 @@ def _run(
 
 
 def _steps_done(job: Job) -> int:
-    return max((row["step"] for row in read_rows(job.folder / METRICS)), default=0)
+    return max((row.get("step", 0) for row in read_rows(job.folder / METRICS)), default=0)
 
 
 def _save(options: CompareOptions, specification: Specification) -> None:
-    (options.folder / SPECIFICATION).write_text(json.dumps(specification, indent=1) + "\n")
+    write_whole(options.folder / SPECIFICATION, json.dumps(specification, indent=1) + "\n")

@@ -18,13 +18,14 @@ from pathlib import Path
 import torch
 from accelerate import init_empty_weights
 from transformers import AutoConfig, AutoModelForCausalLM
-from transformers.trainer_utils import get_last_checkpoint
 
 from sfpo import interrupt
 from sfpo.errors import UsageError
 from sfpo.model import cpu
 from sfpo.model.load import resolve
-from sfpo.records.comparison import is_finished
+from sfpo.records.lock import FolderLock
+from sfpo.records.run import COMPLETIONS, METRICS, is_finished
+from sfpo.trl.checkpoint import newest_complete
 
 LOG = "train.log"
 
@@ -125,13 +126,14 @@ def _exit_code(job: Job, slot: int, at_a_time: int) -> int:
     from sfpo.training.command import main
 
     arguments = list(job.arguments)
-    if get_last_checkpoint(str(job.folder)):
-        arguments += ["--resume_from_checkpoint", "last"]
-    else:
-        # Stopped before its first checkpoint: it begins anew.
-        for left in job.folder.glob("*.jsonl"):
-            left.unlink()
     try:
+        if newest_complete(job.folder).checkpoint is not None:
+            arguments += ["--resume_from_checkpoint", "last"]
+        else:
+            # Stopped before its first checkpoint: it begins anew, whatever version of SFPO began it.
+            with FolderLock(job.folder, "sfpo compare"):
+                for name in (METRICS, COMPLETIONS):
+                    (job.folder / name).unlink(missing_ok=True)
         return main(arguments)
     except UsageError as error:
         print(f"sfpo train: {error}", file=sys.stderr)

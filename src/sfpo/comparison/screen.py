@@ -4,7 +4,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sfpo.records import efficiency
-from sfpo.records.summary import NEARLY_REDUCTION, Summary, amount, percent, times, too_few_evaluations
+from sfpo.records.summary import NEARLY_REDUCTION, Summary, amount, percent, points, times, too_few_evaluations
 
 
 def print_tables(console: Console, summary: Summary) -> None:
@@ -36,7 +36,7 @@ def print_tables(console: Console, summary: Summary) -> None:
                     _two_lines(times(figures[NEARLY_REDUCTION[reduced]])),
                 )
             console.print(table)
-    table = _table("Held-out accuracy", "seeds", "best", "at the end", "minus GRPO's")
+    table = _table("Held-out accuracy", "seeds", "best", "last", "minus GRPO's")
     for name, figures in variants.items():
         if "curve" not in figures:
             table.add_row(name.replace(",", ", "), "0", "–", "–", "–")
@@ -45,9 +45,9 @@ def print_tables(console: Console, summary: Summary) -> None:
         table.add_row(
             name.replace(",", ", "),
             str(len(figures["seeds_done"])),
-            _two_lines(percent(figures["best_accuracy"])),
+            _two_lines(percent(figures["best_evaluation"])),
             _two_lines(percent(figures["final_accuracy"])),
-            _two_lines(percent(difference, sign="+")) if difference else "–",
+            _two_lines(points(difference)) if difference else "–",
         )
     console.print(table)
     for name, figures in variants.items():

@@ -70,6 +70,12 @@ def _evaluate(console: Console, options: EvalOptions, folder: Path, again: str) 
     ):
         records = EvaluationRecords(folder, _settings(options, engine_name, benchmarks))
         missing = sum(len(b.problems) for b in benchmarks) * options.answers - len(records.rows)
+        if records.torn:
+            console.print(
+                f"[yellow]Warning:[/] {COMPLETIONS} had {records.torn} torn row{'s' if records.torn > 1 else ''}, now dropped; "
+                "the answers are made again.",
+                soft_wrap=True,
+            )
         if records.rows:
             console.print(
                 f"Continuing {escape(str(folder))}: {len(records.rows):,} answers are there, {missing:,} are to come."

@@ -88,12 +88,14 @@ def _longest(config: Any) -> int | None:
     settings = config.get_text_config().to_dict()
     limits = []
     for rope in _rotary(settings):
-        original = rope.get("original_max_position_embeddings") or settings.get("original_max_position_embeddings")
-        if rope["rope_type"] == "longrope":
-            limits.append(original or settings["max_position_embeddings"])
-        elif "dynamic" in rope["rope_type"]:
+        names = ("original_max_position_embeddings", "max_position_embeddings")
+        made_for = min((held[name] for held in (rope, settings) for name in names if held.get(name)), default=0)
+        kind = rope.get("rope_type") or rope["type"]
+        if kind in ("longrope", "su"):  # the latter an older name
+            limits.append(made_for)
+        elif "dynamic" in kind:
             # At just this length, frequencies that an earlier, longer forward left are kept.
-            limits.append((original or settings["max_position_embeddings"]) - 1)
+            limits.append(made_for - 1)
     return min(limits, default=None)
 
 
@@ -102,7 +104,7 @@ def _rotary(settings: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for name in ("rope_parameters", "rope_scaling"):
         found = settings.get(name) or {}
         for rope in (found, *found.values()):
-            if isinstance(rope, dict) and isinstance(rope.get("rope_type"), str):
+            if isinstance(rope, dict) and isinstance(rope.get("rope_type") or rope.get("type"), str):
                 yield rope
 
 

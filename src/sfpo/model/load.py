@@ -15,6 +15,7 @@ from sfpo.errors import UsageError
 from sfpo.model.embedded import EMBEDDED, MODEL_PATH
 
 ADAPTER = "adapter_config.json"
+_FAR_BEYOND = 100
 
 
 def resolve(name: str, trust_remote_code: bool = False) -> tuple[str, dict[str, Any]]:
@@ -32,15 +33,20 @@ def resolve(name: str, trust_remote_code: bool = False) -> tuple[str, dict[str, 
     if not isinstance(architectures, list):
         raise UsageError(f"cannot load the model '{name}': its config.json has architectures that are no list")
     causal = any(str(a).endswith(("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")) for a in architectures)
-    known = type(config) in AutoModelForCausalLM._model_mapping or "AutoModelForCausalLM" in _own_code(config)
+    known = type(config) in AutoModelForCausalLM._model_mapping or "AutoModelForCausalLM" in (
+        config.to_dict().get("auto_map") or {}
+    )
     if not (causal if architectures else known):
         kind = ", ".join(map(str, architectures)) or type(config).__name__
         raise UsageError(f"'{name}' is a {kind}, not a causal language model: choose one that generates text")
     return source, keywords
 
 
-def positions_of(name: str, trust_remote_code: bool = False) -> int | None:
-    """The tokens that a model can read, prompt and completion together; None where it has no limit.
+def longest_readable(name: str, trust_remote_code: bool = False) -> int | None:
+    """The tokens beyond which a model cannot read, or nobody means it to; None where it has no limit.
+
+    A model with learned positions has no more than those. Rotary ones go on past the positions that they were trained on, worse
+    and worse; a hundred times as many are a slip of the pen.
 
     Raises:
         UsageError: see `resolve`.
@@ -49,10 +55,8 @@ def positions_of(name: str, trust_remote_code: bool = False) -> int | None:
     with _one_line(f"the model '{name}'"):
         config = AutoConfig.from_pretrained(_base_of_adapter(source) or source, **keywords).get_text_config()
     positions = getattr(config, "max_position_embeddings", None)
-    rotary = getattr(config, "rope_parameters", None)
-    # Stretched beyond the positions that it was trained on.
-    factor = rotary.get("factor") if isinstance(rotary, dict) else None
-    return int(positions * max(1.0, factor or 1.0)) if isinstance(positions, int) else None
+    is_rotary = getattr(config, "rope_parameters", None) is not None
+    return positions * (_FAR_BEYOND if is_rotary else 1) if isinstance(positions, int) else None
 
 
 def load_tokenizer(name: str, trust_remote_code: bool = False) -> Any:
@@ -157,11 +161,6 @@ def _base_of_adapter(source: str) -> str | None:
     if isdir(base) and isfile(Path(base) / ADAPTER) and not isfile(Path(base) / "config.json"):
         raise UsageError(f"{file} adapts {base}, which is itself an adapter: merge that one first")
     return base
-
-
-def _own_code(config: Any) -> dict[str, str]:
-    """The classes that a model brings as code of its own."""
-    return getattr(config, "auto_map", None) or {}
 
 
 def _said(error: BaseException) -> str:

@@ -56,6 +56,7 @@ def sample(
     temperature: float = 1.0,
     restrict: Callable[[Tensor], Tensor] | None = None,
     do_sample: bool = True,
+    uniforms: Tensor | None = None,
 ) -> Sampled:
     """Sample one completion for every entry of `prompt_ids`; equal prompts share their encoding.
 
@@ -67,11 +68,13 @@ def sample(
         restrict: sets the logits (rows, V) of tokens that must not be sampled to minus infinity, as top-k does; entropies
             are those before it.
         do_sample: False for the most likely token each time.
+        uniforms: (R, at least max_new_tokens) random numbers in [0, 1) that decide the tokens, so that a completion does not
+            depend on the others; None to draw from torch's own stream.
     """
     was_training = model.training
     model.eval()  # training mode drops the cache under gradient checkpointing
     try:
-        return _Sampling(model, prompt_ids, max_new_tokens, end_ids, temperature, restrict, do_sample).run()
+        return _Sampling(model, prompt_ids, max_new_tokens, end_ids, temperature, restrict, do_sample, uniforms).run()
     finally:
         model.train(was_training)
 
@@ -92,14 +95,15 @@ def nucleus(logits: Tensor, top_p: float) -> Tensor:
     return logits.masked_fill(dropped, -torch.inf)
 
 
-def draw(probs: Tensor) -> Tensor:
-    """Sample one entry (rows,) from each distribution (rows, V)."""
-    if probs.shape[-1] < _LARGE_VOCABULARY:
+def draw(probs: Tensor, uniforms: Tensor | None = None) -> Tensor:
+    """Sample one entry (rows,) from each distribution (rows, V), with these random numbers (rows,) or torch's own."""
+    if uniforms is None and probs.shape[-1] < _LARGE_VOCABULARY:
         return torch.multinomial(probs, 1)[:, 0]
     # Double precision, because there the sum over a whole vocabulary still includes its rare tokens.
     below = probs.double().cumsum(-1)
-    threshold = below[:, -1:] * torch.rand(len(probs), 1, dtype=torch.float64, device=probs.device)
-    return torch.searchsorted(below, threshold, right=True)[:, 0]
+    if uniforms is None:
+        uniforms = torch.rand(len(probs), dtype=torch.float64, device=probs.device)
+    return torch.searchsorted(below, below[:, -1:] * uniforms[:, None], right=True)[:, 0]
 
 
 class _Sampling:
@@ -112,6 +116,7 @@ class _Sampling:
         temperature: float,
         restrict: Callable[[Tensor], Tensor] | None,
         do_sample: bool,
+        uniforms: Tensor | None,
     ) -> None:
         self._model = model
         self._device = next(model.parameters()).device
@@ -120,6 +125,7 @@ class _Sampling:
         self._temperature = temperature
         self._restrict = restrict
         self._do_sample = do_sample
+        self._uniforms = None if uniforms is None else uniforms.to(self._device)
         self._count = len(prompt_ids)
         self._prompts = list(dict.fromkeys(map(tuple, prompt_ids)))
         number = {prompt: index for index, prompt in enumerate(self._prompts)}
@@ -134,7 +140,8 @@ class _Sampling:
         going = torch.ones_like(rows, dtype=torch.bool)
         length = seen.shape[1]
         for position in range(self._max_new_tokens):
-            chosen, log_prob, entropy = self._choose(logits)
+            uniforms = None if self._uniforms is None else self._uniforms[rows, position]
+            chosen, log_prob, entropy = self._choose(logits, uniforms)
             tokens[rows, position] = chosen
             log_probs[rows, position], entropies[rows, position] = log_prob, entropy
             ended = going & torch.isin(chosen, self._ends)
@@ -179,7 +186,7 @@ class _Sampling:
         layers: list[Any] = [_BufferedLayer(keys[row], values[row]) for keys, values in encoded.layers]
         return encoded.logits[row], Cache(layers=layers), encoded.mask[row]
 
-    def _choose(self, logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _choose(self, logits: Tensor, uniforms: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """A token for each row of logits (rows, V), its log-probability and the entropy, all (rows,)."""
         logits = logits.float() / self._temperature
         log_probs = logits.log_softmax(-1)
@@ -187,7 +194,7 @@ class _Sampling:
         entropy = -(probs * log_probs).sum(-1)
         if self._restrict is not None:
             probs = self._restrict(logits).softmax(-1)
-        chosen = draw(probs) if self._do_sample else probs.argmax(-1)
+        chosen = draw(probs, uniforms) if self._do_sample else probs.argmax(-1)
         return chosen, log_probs.gather(-1, chosen[:, None])[:, 0], entropy
 
 

@@ -2,6 +2,7 @@
 
 - A variant's curve is its held-out accuracy, averaged over seeds, each evaluation then averaged with its neighbours (3
   evaluations; 2 at the ends).
+- A variant's best and last evaluation are those of its held-out accuracy averaged over seeds alone.
 - A baseline's best is the maximum of its curve within its budget. That is the target of what is compared with it.
 - Near its ceiling a curve's maximum is decided by noise. So reductions are also given to `NEARLY` of the baseline's best.
 - Rollouts (or seconds) to the target are read off a variant's curve where it first reaches it, linear between
@@ -112,6 +113,12 @@ def mean_interval(values: Array) -> Interval:
 def best_interval(runs: Runs) -> Interval:
     """The maximum of a variant's curve."""
     return _interval(best(runs), [best(_of(runs, seeds)) for seeds in _draws(len(runs.accuracy))])
+
+
+def best_evaluation_interval(runs: Runs) -> Interval:
+    """The maximum of the seed-mean over evaluations, none of them averaged with its neighbours, as the last one is not."""
+    draws = [float(runs.accuracy[seeds].mean(0).max()) for seeds in _draws(len(runs.accuracy))]
+    return _interval(float(runs.accuracy.mean(0).max()), draws)
 
 
 def band(accuracy: Array) -> tuple[Array, Array]:

@@ -15,7 +15,7 @@ from sfpo.errors import UsageError
 from sfpo.model import cpu
 from sfpo.model.embedded import EMBEDDED
 from sfpo.model.label import model_label
-from sfpo.model.load import load_model, positions_of
+from sfpo.model.load import load_model, longest_readable
 from sfpo.tasks import Task
 from sfpo.training.held_out import as_prompts
 from sfpo.training.options import Parsed
@@ -53,11 +53,11 @@ def check_room(model: str, training: SFPOConfig) -> None:
     changed = training.model_init_kwargs or {}
     if {"config", "max_position_embeddings", "rope_parameters"} & changed.keys():
         return
-    limit = positions_of(model, training.trust_remote_code)
+    limit = longest_readable(model, training.trust_remote_code)
     if limit is not None and training.max_completion_length > limit:
         raise UsageError(
-            f"--max_completion_length {training.max_completion_length} is more than the {limit:,} tokens that "
-            f"{model_label(model)} can read: lower it"
+            f"--max_completion_length {training.max_completion_length} is more than {model_label(model)} can read: "
+            f"{limit:,} tokens at most"
         )
 
 
@@ -88,6 +88,7 @@ def build(console: Console, parsed: Parsed, task: Task, tokenizer: Any) -> Built
     except (ValueError, ImportError) as error:
         # TRL refuses what it cannot do, or a package that an option needs, when the trainer is made.
         raise UsageError(" ".join(str(error).split())) from error
+    reward.ends = frozenset(trainer.eos_token_ids)
     trainer.add_callback(SignalWarnings(lambda text: console.print(f"[yellow]Warning:[/] {escape(text)}")))
     trainer.card_facts = _card_facts(options.model, task.name)
     for printer in (PrinterCallback, TransformersProgress):

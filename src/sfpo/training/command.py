@@ -1,7 +1,5 @@
 """`sfpo train`, from arguments to a trained model and a summary."""
 
-import os
-import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -14,22 +12,22 @@ import transformers
 from rich.console import Console
 from rich.markup import escape
 from transformers import TrainerCallback, TrainerControl, TrainerState
-from transformers.trainer_utils import get_last_checkpoint
 
 from sfpo import disk, interrupt
 from sfpo.errors import UsageError
 from sfpo.model.load import load_tokenizer
 from sfpo.records.lock import FolderLock
-from sfpo.records.run import METRICS
+from sfpo.records.run import is_finished, missing_records
 from sfpo.tasks import Task, load_task
 from sfpo.training.benchmarks import TrainingBenchmarks
 from sfpo.training.build import build, check_room
 from sfpo.training.drawing import draw, problems_needed
 from sfpo.training.held_out import Evaluation, evaluate
 from sfpo.training.options import Parsed, parse
+from sfpo.training.resume import Start, drop_checkpoints_after, start_of
 from sfpo.training.screen import print_plan, print_stopped, print_summary
 from sfpo.training.stop import StopWhenAsked, command_to_continue
-from sfpo.trl import SFPOConfig
+from sfpo.trl.checkpoint import newest_complete, steps_made
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ class _Prepared:
     task: Task
     benchmarks: TrainingBenchmarks
     tokenizer: Any
-    checkpoint: str | None
+    start: Start
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -54,13 +52,15 @@ def main(arguments: Sequence[str]) -> int:
     console = Console(quiet=parsed.training.process_index != 0)
     folder = Path(parsed.training.output_dir)
     if parsed.command.dry_run:
-        print_plan(console, parsed, _prepare(console, parsed).task)
+        if (prepared := _prepare(console, parsed)) is not None:
+            print_plan(console, parsed, prepared.task)
         return 0
     try:
         with _only_writer(parsed, arguments) as lock:
-            return _run(console, _prepare(console, parsed), lock)
+            prepared = _prepare(console, parsed)
+            return 0 if prepared is None else _run(console, prepared, lock)
     except KeyboardInterrupt:
-        checkpoint = _last_checkpoint(folder)
+        checkpoint = newest_complete(folder).checkpoint
         print_stopped(console, folder, checkpoint, command_to_continue(arguments, folder, checkpoint is not None))
         return interrupt.exit_code()
 
@@ -74,7 +74,7 @@ def _only_writer(parsed: Parsed, arguments: Sequence[str]) -> Iterator[FolderLoc
         return
 
     def remedy() -> str:
-        checkpoint = _last_checkpoint(folder) is not None
+        checkpoint = newest_complete(folder).checkpoint is not None
         then = "continue" if checkpoint else "start again"
         return f"mend that and {then} with: {command_to_continue(arguments, folder, checkpoint)}"
 
@@ -82,9 +82,15 @@ def _only_writer(parsed: Parsed, arguments: Sequence[str]) -> Iterator[FolderLoc
         yield lock
 
 
-def _prepare(console: Console, parsed: Parsed) -> _Prepared:
+def _prepare(console: Console, parsed: Parsed) -> _Prepared | None:
+    """Load what the run needs; None if it is finished and nothing is left to make."""
     options, training = parsed.command, parsed.training
-    checkpoint = _checkpoint_to_resume(training)
+    start = start_of(parsed)
+    for note in start.notes:
+        console.print(escape(note), highlight=False, soft_wrap=True)
+    if start.nothing_left:
+        console.print(f"{escape(training.output_dir)} is finished: nothing is left to train.", soft_wrap=True)
+        return None
     # The model comes first: a wrong name should not cost the time that reading or drawing the problems takes.
     tokenizer = load_tokenizer(options.model, training.trust_remote_code)
     check_room(options.model, training)
@@ -106,7 +112,7 @@ def _prepare(console: Console, parsed: Parsed) -> _Prepared:
         console.print(escape(task.note), highlight=False, soft_wrap=True)
     benchmarks = TrainingBenchmarks(options, training)
     _check(parsed, task)
-    return _Prepared(parsed, task, benchmarks, tokenizer, checkpoint)
+    return _Prepared(parsed, task, benchmarks, tokenizer, start)
 
 
 def _check(parsed: Parsed, task: Task) -> None:
@@ -125,7 +131,7 @@ def _check(parsed: Parsed, task: Task) -> None:
 
 
 def _run(console: Console, prepared: _Prepared, lock: FolderLock | None) -> int:
-    parsed, tokenizer, checkpoint = prepared.parsed, prepared.tokenizer, prepared.checkpoint
+    parsed, tokenizer, start = prepared.parsed, prepared.tokenizer, prepared.start
     task = draw(console, prepared.task)
     options, folder = parsed.command, Path(parsed.training.output_dir)
     built = build(console, parsed, task, tokenizer)
@@ -143,15 +149,24 @@ def _run(console: Console, prepared: _Prepared, lock: FolderLock | None) -> int:
         trainer.card_facts.evaluations = records.evaluations()
         return evaluation
 
-    if checkpoint is None:
-        records.describe(parsed.effective(), weights=built.weights, machine=built.machine)
+    facts = {"weights": built.weights, "machine": built.machine}
+    if start.checkpoint is None:
+        records.begin(parsed.effective(), **facts)
         console.print(f"{escape(built.title)} on {built.machine}", soft_wrap=True)
         console.print(f"Answering {len(task.held_out)} held-out problems before training ...")
     else:
-        step = TrainerState.load_from_json(str(Path(checkpoint) / "trainer_state.json")).global_step
-        records.rewind(step)
-        records.add_provenance()
-        console.print(f"Continuing from {escape(checkpoint)} (step {step}).")
+        step, steps = steps_made(start.checkpoint), trainer.total_steps()
+        if step < steps:
+            console.print(f"Continuing from {escape(str(start.checkpoint))} (step {step}).", soft_wrap=True)
+            if trainer.is_world_process_zero():
+                drop_checkpoints_after(folder, step)
+        else:
+            console.print(f"{escape(str(folder))} is finished, with step {step} of {steps}.", soft_wrap=True)
+            if is_finished(folder) and missing_records(folder) is None and any(folder.glob("*.safetensors")):
+                return 0
+            console.print("Nothing is trained; what is missing of its records and its model is made.", soft_wrap=True)
+        for said in records.continue_from(step, keep=step >= steps, **facts):
+            console.print(f"[yellow]Warning:[/] {escape(said)}", soft_wrap=True)
     before = measure(0)
     if options.eval_every:
         trainer.add_callback(_EvaluateEvery(options.eval_every, measure))
@@ -161,7 +176,7 @@ def _run(console: Console, prepared: _Prepared, lock: FolderLock | None) -> int:
         trainer.add_callback(_CheckFolder(lock))
     try:
         with interrupt.finishing("this step"):
-            trainer.train(resume_from_checkpoint=checkpoint)
+            trainer.train(resume_from_checkpoint=str(start.checkpoint) if start.checkpoint else None)
     finally:
         built.progress.stop()
     if stop.stopped:
@@ -180,7 +195,7 @@ def _run(console: Console, prepared: _Prepared, lock: FolderLock | None) -> int:
     trainer.create_model_card()
     if parsed.training.push_to_hub:
         trainer.push_to_hub(commit_message="Evaluate the model")
-    records.update_run(finished=time.time())
+    records.finish(trainer.state.global_step)
     print_summary(console, parsed, before, after, trainer)
     return 0
 
@@ -224,28 +239,3 @@ def quiet_libraries() -> None:
     transformers.logging.disable_progress_bar()
     datasets.disable_progress_bars()
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
-
-
-def _last_checkpoint(folder: Path) -> str | None:
-    checkpoint: str | None = get_last_checkpoint(str(folder)) if os.path.isdir(folder) else None
-    return checkpoint
-
-
-def _checkpoint_to_resume(training: SFPOConfig) -> str | None:
-    folder = Path(training.output_dir)
-    wanted = training.resume_from_checkpoint
-    if wanted is None:
-        if (folder / METRICS).exists() or _last_checkpoint(folder):
-            raise UsageError(
-                f"{folder} already holds a run: continue it with --resume_from_checkpoint last, or choose another "
-                "--output_dir"
-            )
-        return None
-    if str(wanted).lower() in ("last", "true"):
-        found = _last_checkpoint(folder)
-        if found is None:
-            raise UsageError(f"{folder} holds no checkpoint to continue from: start without --resume_from_checkpoint")
-        return found
-    if not (Path(wanted) / "trainer_state.json").is_file():
-        raise UsageError(f"{wanted} is not a checkpoint: give its folder, or 'last'")
-    return str(wanted)

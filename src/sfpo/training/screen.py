@@ -56,9 +56,10 @@ def print_summary(
     table.add_row("response length (tokens)", f"{before.mean_length:.1f}", f"{after.mean_length:.1f}")
     table.add_row("cut off", f"{before.cut_off:.1%}", f"{after.cut_off:.1%}")
     console.print(table)
+    steps = trainer.state.global_step
     report, other, again = next_commands(parsed.arguments, str(folder))
     lines = [
-        f"{trainer.rollouts:,} rollouts in {trainer.state.global_step} steps.",
+        f"{trainer.rollouts:,} rollouts in {steps} step{'s' if steps != 1 else ''}.",
         f"Model        {folder}",
         f"Metrics      {folder / METRICS}",
         f"Completions  {folder / COMPLETIONS}",
@@ -71,12 +72,12 @@ def print_summary(
     console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 
 
-def print_stopped(console: Console, folder: Path, checkpoint: str | None, command: str) -> None:
+def print_stopped(console: Console, folder: Path, checkpoint: Path | None, command: str) -> None:
     """Where a run stands that the user stopped, and the command that goes on."""
     if checkpoint is None:
         where = f"Stopped before there was a checkpoint in {folder}. Start again with:"
     else:
-        step = Path(checkpoint).name.rpartition("-")[2]
+        step = checkpoint.name.rpartition("-")[2]
         where = f"Stopped. Step {step} and all before it are saved in {checkpoint}. Continue with:"
     for line in ("", where, command):
         console.print(line, markup=False, highlight=False, soft_wrap=True)

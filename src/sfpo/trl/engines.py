@@ -234,7 +234,7 @@ def engine_of(trainer: Any) -> Engine:
             "process for each with accelerate launch, or show it one GPU (CUDA_VISIBLE_DEVICES=0)"
         )
     devices = sorted({str(weight.device) for weight in trainer.model.parameters()})
-    if len(devices) > 1:
+    if kind in _SINGLE_COPY and len(devices) > 1:  # the other engines place weights themselves
         raise ValueError(
             f"SFPO does not run on a model that lies on several devices ({', '.join(devices)}), as device_map=auto places it: "
             "load it whole on one, or let accelerate shard it with fsdp_version: 2 or DeepSpeed ZeRO"

@@ -11,6 +11,7 @@ from trl import GRPOTrainer, RLOOTrainer
 from sfpo.gate import EntropyGate
 from sfpo.model.capabilities import Capabilities
 from sfpo.model.noise import switch_off_noise
+from sfpo.trl.checkpoint import STATE_FILE, CheckpointWriter, steps_made, to_continue_from
 from sfpo.trl.config import SFPOConfig, SFPORLOOConfig, SlowFastFields
 from sfpo.trl.engines import engine_of
 from sfpo.trl.hooks import SlowFastHooks
@@ -22,8 +23,6 @@ from sfpo.trl.scoring import Scorer
 from sfpo.trl.self_check import ScoreCheck
 from sfpo.trl.step import SFPOStep
 from sfpo.trl.step_log import StepLog
-
-STATE_FILE = "sfpo_state.json"
 
 if TYPE_CHECKING:
     _HostTrainer = Any
@@ -51,7 +50,8 @@ class SlowFastMixin(_HostTrainer):
        settings and the model's `generation_config`.
     5. Training begins with new rollouts and no metrics, whatever an earlier `train()` of the same trainer left.
     6. A checkpoint that falls between two mini-batches waits for the last one. It holds `sfpo_state.json`: the rollouts so
-       far and the state of the gate.
+       far, the state of the gate and the sizes of its parts. It is complete or not there (`checkpoint.py`). To continue from
+       True takes the newest complete one; one that lacks a part is refused. After the last step nothing more is trained.
     7. `SlowFastFields` refuses the settings under which the passes would not share one objective. All dropout is off, and so
        are skipped layers and router jitter (`sfpo.model.noise`).
        Without `args` the output folder is named after SFPO. The model card says how the model was made (`model_card.py`).
@@ -64,8 +64,8 @@ class SlowFastMixin(_HostTrainer):
     The departures from `RLOOTrainer` are the same. The configuration must carry `SlowFastFields`.
 
     Raises:
-        ValueError: training runs on an engine whose weights SFPO does not know how to move, or the model draws random numbers
-            while it trains.
+        ValueError: training runs on an engine whose weights SFPO does not know how to move, the model draws random numbers
+            while it trains, or training is to continue from a checkpoint that lacks a part.
     """
 
     args: Any
@@ -105,6 +105,8 @@ class SlowFastMixin(_HostTrainer):
         self._scorer = Scorer(self, host, capabilities)
         self._score_check = ScoreCheck(self, self._scorer)
         self._rollouts = Rollouts(self, host, capabilities, scored=self._sfpo_step.mini_batches > 1)
+        self._checkpoints = CheckpointWriter(self, lambda: {"rollouts": self.rollouts} | self._sfpo_step.state_dict())
+        self._steps_before = 0
         self.add_callback(SlowFastHooks(self, engine, self._sfpo_step, self._step_log))
 
     @property
@@ -213,12 +215,37 @@ class SlowFastMixin(_HostTrainer):
 
     # ---- Checkpoints ----------------------------------------------------------------------------------------------
 
+    def train(self, resume_from_checkpoint: str | bool | None = None, *more: Any, **keywords: Any) -> Any:
+        folder = Path(self.args.output_dir)
+        checkpoint = to_continue_from(resume_from_checkpoint, folder, self.args.world_size)
+        self._steps_before = 0 if checkpoint is None else steps_made(checkpoint)
+        self._checkpoints.clean(folder)
+        return super().train(None if checkpoint is None else str(checkpoint), *more, **keywords)
+
+    def set_initial_training_values(self, args: Any, dataloader: Any) -> Any:
+        epochs, *others, max_steps = super().set_initial_training_values(args, dataloader)
+        # The trainer would make a step more before it looks at how many there are to be.
+        return (0 if self._steps_before >= max_steps else epochs, *others, max_steps)
+
+    def total_steps(self) -> int:
+        """How many steps the settings and the data make, from the first."""
+        steps: int = super().set_initial_training_values(self.args, self.get_train_dataloader())[-1]
+        return steps
+
+    def _get_output_dir(self, trial: Any) -> str:
+        return self._checkpoints.inside(super()._get_output_dir(trial))
+
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        super()._save_checkpoint(model, trial)
-        if self.args.should_save:
-            folder = Path(self._get_output_dir(trial=trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-            state = {"rollouts": self.rollouts} | self._sfpo_step.state_dict()
-            (folder / STATE_FILE).write_text(json.dumps(state))
+        place = Path(self._get_output_dir(trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        with self._checkpoints.writing(place):
+            super()._save_checkpoint(model, trial)
+        if self.args.push_to_hub:
+            self._push_from_checkpoint(str(place))
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        # Not while it is being written: pushing goes on in the background, and the folder is renamed.
+        if not self._checkpoints.is_writing:
+            super()._push_from_checkpoint(checkpoint_folder)
 
     def create_model_card(
         self, model_name: str | None = None, dataset_name: str | None = None, tags: str | list[str] | None = None
@@ -231,7 +258,7 @@ class SlowFastMixin(_HostTrainer):
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
-        # A checkpoint of plain GRPO has none: SFPO then starts from it with a fresh gate.
+        # Only a checkpoint of plain GRPO gets here without one: SFPO then starts from it with a fresh gate.
         if checkpoint is not None and (path := Path(checkpoint) / STATE_FILE).exists():
             state = json.loads(path.read_text())
             self.rollouts = state["rollouts"]
