@@ -172,7 +172,7 @@ def parser() -> Parser:
     made = Parser(
         prog="sfpo plan",
         description="Predict the memory and seconds of a run before it starts, and which K saves the most time. Formulas: "
-        "docs/guides/plan.md.",
+        "https://sfpo.example/docs/guides/plan/",
         allow_abbrev=False,
     )
     add = made.add_argument

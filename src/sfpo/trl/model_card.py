@@ -129,8 +129,9 @@ def _method(trainer: Any) -> str:
 
 def _settings(args: Any) -> str:
     names = [
-        "learning_rate", "lr_scheduler_type", "max_steps", "num_generations", "generation_batch_size",
-        "max_completion_length", "temperature", "beta", "loss_type", "inner_steps", "alpha", "gate", "bf16", "seed",
+        "learning_rate", "lr_scheduler_type", "max_steps" if args.max_steps > 0 else "num_train_epochs", "num_generations",
+        "generation_batch_size", "max_completion_length", "temperature", "beta", "loss_type", "inner_steps", "alpha", "gate",
+        "bf16", "seed",
     ]  # fmt: skip
     rows = [f"| `{name}` | {_plain(getattr(args, name))} |" for name in names if hasattr(args, name)]
     return "## Settings\n\n| setting | value |\n|---|---|\n" + "\n".join(rows)
