@@ -276,13 +276,6 @@ def test_without_a_configuration_the_defaults_are_the_documented_ones(tiny_model
     assert (args.gate, args.gate_sides) == ("exit", "upper")
 
 
-def test_the_model_card_names_the_method(tiny_model, tmp_path):
-    train(SFPOTrainer, SFPOConfig, tiny_model, tmp_path, max_steps=1, save_strategy="steps", save_steps=1)
-    card = (tmp_path / "README.md").read_text()
-    assert "trained with SFPO" in card
-    assert "2510.04072" in card
-
-
 def test_an_engine_whose_weights_are_elsewhere_is_refused(tiny_model, tmp_path, monkeypatch):
     from accelerate import Accelerator
     from accelerate.utils import DistributedType

@@ -172,7 +172,7 @@ def parser() -> Parser:
     made = Parser(
         prog="sfpo plan",
         description="Predict the memory and seconds of a run before it starts, and which K saves the most time. Formulas: "
-        "docs/plan.md.",
+        "docs/guides/plan.md.",
         allow_abbrev=False,
     )
     add = made.add_argument

@@ -10,8 +10,10 @@ from transformers import PrinterCallback
 from transformers import ProgressCallback as TransformersProgress
 from trl import get_peft_config, get_quantization_config
 
+from sfpo import __version__
 from sfpo.errors import UsageError
 from sfpo.model import cpu
+from sfpo.model.embedded import EMBEDDED
 from sfpo.model.label import model_label
 from sfpo.model.load import load_model, longest_readable
 from sfpo.tasks import Task
@@ -21,6 +23,7 @@ from sfpo.training.progress import ProgressCallback
 from sfpo.training.records import MetricsCallback, RecordedReward, RunRecords
 from sfpo.training.signals import SignalWarnings
 from sfpo.trl import SFPOConfig, SFPOTrainer
+from sfpo.trl.model_card import CardFacts
 
 
 @dataclass(frozen=True)
@@ -87,9 +90,20 @@ def build(console: Console, parsed: Parsed, task: Task, tokenizer: Any) -> Built
         raise UsageError(" ".join(str(error).split())) from error
     reward.ends = frozenset(trainer.eos_token_ids)
     trainer.add_callback(SignalWarnings(lambda text: console.print(f"[yellow]Warning:[/] {escape(text)}")))
+    trainer.card_facts = _card_facts(options.model, task.name)
     for printer in (PrinterCallback, TransformersProgress):
         trainer.remove_callback(printer)
     return Built(trainer, records, progress, weights, machine, title)
+
+
+def _card_facts(model: str, task: str) -> CardFacts:
+    """For the model card, which may be published: no path of this machine."""
+    reproduce = f"pip install 'sfpo[trl]=={__version__}'\nsfpo train --config config.yaml --output_dir again"
+    if model == EMBEDDED:
+        return CardFacts("the model of 0.9 M weights in the package sfpo", False, task, reproduce)
+    if Path(model).exists():
+        return CardFacts(f"the local model {model_label(model)}", False, task, reproduce)
+    return CardFacts(model, True, task, reproduce)
 
 
 def _model(parsed: Parsed) -> Any:

@@ -142,11 +142,11 @@ def _run(console: Console, prepared: _Prepared, lock: FolderLock | None) -> int:
     def measure(step: int) -> Evaluation:
         model = trainer.accelerator.unwrap_model(trainer.model)
         prepared.benchmarks.measure(step, model, tokenizer, records, check)
-        known = records.evaluation_at(step)
-        if known is not None:
-            return known
-        evaluation = evaluate(trainer, tokenizer, task, options.eval_batch_size, check)
-        records.add_evaluation(step, evaluation)
+        evaluation = records.evaluation_at(step)
+        if evaluation is None:
+            evaluation = evaluate(trainer, tokenizer, task, options.eval_batch_size, check)
+            records.add_evaluation(step, evaluation)
+        trainer.card_facts.evaluations = records.evaluations()
         return evaluation
 
     facts = {"weights": built.weights, "machine": built.machine}
@@ -191,6 +191,10 @@ def _run(console: Console, prepared: _Prepared, lock: FolderLock | None) -> int:
             soft_wrap=True,
         )
         raise
+    # The model was saved before, so that it is there if the evaluation fails; the card says what came of it.
+    trainer.create_model_card()
+    if parsed.training.push_to_hub:
+        trainer.push_to_hub(commit_message="Evaluate the model")
     records.finish(trainer.state.global_step)
     print_summary(console, parsed, before, after, trainer)
     return 0

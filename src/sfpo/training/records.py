@@ -81,10 +81,14 @@ class RunRecords:
 
     def evaluation_at(self, step: int) -> Evaluation | None:
         """An evaluation made before, when a run is continued."""
-        for row in read_rows(self.folder / METRICS):
-            if row.get("kind") == "evaluation" and row.get("step") == step:
+        for row in self.evaluations():
+            if row.get("step") == step:
                 return Evaluation(**{name: row[name] for name in Evaluation.__dataclass_fields__})
         return None
+
+    def evaluations(self) -> list[Row]:
+        """The rows of all evaluations so far."""
+        return [row for row in read_rows(self.folder / METRICS) if row.get("kind") == "evaluation"]
 
     def has_metrics(self, kind: str, step: int, **values: Any) -> bool:
         """Whether a row of this kind and step has these values."""

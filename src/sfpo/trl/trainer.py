@@ -17,6 +17,7 @@ from sfpo.trl.engines import engine_of
 from sfpo.trl.hooks import SlowFastHooks
 from sfpo.trl.host import Host
 from sfpo.trl.micro_batch import MicroBatch, regroup
+from sfpo.trl.model_card import CardFacts, write_card
 from sfpo.trl.rollouts import Rollouts, distinct_share
 from sfpo.trl.scoring import Scorer
 from sfpo.trl.self_check import ScoreCheck
@@ -53,7 +54,7 @@ class SlowFastMixin(_HostTrainer):
        True takes the newest complete one; one that lacks a part is refused. After the last step nothing more is trained.
     7. `SlowFastFields` refuses the settings under which the passes would not share one objective. All dropout is off, and so
        are skipped layers and router jitter (`sfpo.model.noise`).
-       Without `args` the output folder is named after SFPO, and so is the method in the model card.
+       Without `args` the output folder is named after SFPO. The model card says how the model was made (`model_card.py`).
     8. Metrics. The host's are those of pass 0, except `step_time`, which counts every pass; its means over micro-batches are
        means over other micro-batches than TRL's where completions have changed theirs. Under `sfpo/` come the entropy
        at θ_0, Z, α and the gate's state, optimizer steps per rollout batch, rollouts so far, the share of different
@@ -94,6 +95,8 @@ class SlowFastMixin(_HostTrainer):
         switch_off_noise(self.model)
         self.rollouts = 0
         """Completions sampled so far, over all processes."""
+        self.card_facts = _facts_of(self.model)
+        """What the model card says besides what the trainer knows; a program that knows more may replace it."""
         host = Host.of(self)
         capabilities = Capabilities.of(self.model)
         engine = engine_of(self)
@@ -244,6 +247,15 @@ class SlowFastMixin(_HostTrainer):
         if not self._checkpoints.is_writing:
             super()._push_from_checkpoint(checkpoint_folder)
 
+    def create_model_card(
+        self, model_name: str | None = None, dataset_name: str | None = None, tags: str | list[str] | None = None
+    ) -> None:
+        """Write `README.md` into the output folder: TRL's tags, and what made the model."""
+        name = model_name or Path(self.args.output_dir).name
+        super().create_model_card(name, dataset_name, tags)
+        if self.is_world_process_zero():
+            write_card(self, self.card_facts, name)
+
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
         # Only a checkpoint of plain GRPO gets here without one: SFPO then starts from it with a fresh gate.
@@ -251,6 +263,13 @@ class SlowFastMixin(_HostTrainer):
             state = json.loads(path.read_text())
             self.rollouts = state["rollouts"]
             self._sfpo_step.load_state_dict(state)
+
+
+def _facts_of(model: Any) -> CardFacts:
+    """What a model's configuration says of where it came from."""
+    name = getattr(model.config, "_name_or_path", "") or ""
+    is_on_hub = bool(name) and not Path(name).exists()
+    return CardFacts(name if is_on_hub else "a local model", is_on_hub)
 
 
 class SFPOTrainer(SlowFastMixin, GRPOTrainer):
