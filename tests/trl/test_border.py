@@ -1,6 +1,7 @@
 """What SFPO takes from TRL, transformers, accelerate and DeepSpeed without their promise, by name."""
 
 import inspect
+from argparse import ArgumentParser
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,8 @@ OF_CLASSES = [
     (PreTrainedConfig, "_name_or_path"),
     (PreTrainedConfig, "_attn_implementation"),
     (AutoModelForCausalLM, "_model_mapping"),
+    (ArgumentParser, "_actions"),
+    (ArgumentParser, "_add_action"),
 ]
 
 OF_CONSTRUCTED_TRAINERS = [

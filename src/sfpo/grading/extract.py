@@ -236,11 +236,11 @@ def _bold(text: str) -> str | None:
 def _last_label(text: str) -> tuple[re.Match[str] | None, re.Match[str] | None]:
     """The last label of an answer, and the last one whose statement is denied or only supposed."""
     label = denied = None
-    for match in _LABEL.finditer(text):
-        if _DENIED.search(text, max(0, match.start() - _NEARBY), match.start()):
-            denied = match
-        else:
+    for match in reversed(list(_LABEL.finditer(text))):
+        if not _DENIED.search(text, max(0, match.start() - _NEARBY), match.start()):
             label = match
+            break
+        denied = denied or match
     for heading in _HEADING.finditer(text):
         if label is None or heading.start() >= label.start():
             label = heading

@@ -99,7 +99,7 @@ _PERCENT = re.compile(
 
 def normalise(text: str) -> str:
     """`text` in its canonical spelling. Two answers with equal spellings are typographically the same."""
-    text = _CLASSIFIER.sub("", _plain_unicode(text))
+    text = _plain_unicode(text)
     if (number := _spelled(text)) is not None:
         return number
     text = _TIMES_TEN.sub(r"\\cdot 10^", text)
@@ -115,9 +115,12 @@ def normalise(text: str) -> str:
     text = _DROP.sub(" ", text)
     text = _COMMAND.sub(_rename, text)
     text = text.replace(r"\dollar", r"\text{dollars}")
-    text = _UNIT_VECTOR.sub(r"\1 ", text)
-    text = _QUANTIFIER.sub("", text)
-    text = re.sub(r"^(?:[a-zA-Z]\s*:\s*)?([a-z])\s*\\mapsto", r"f(\1)=", text)
+    if "\\hat" in text or "\\vec" in text or "\\widehat" in text:
+        text = _UNIT_VECTOR.sub(r"\1 ", text)
+    if "for " in text or "\\forall" in text:
+        text = _QUANTIFIER.sub("", text)
+    if "\\mapsto" in text:
+        text = re.sub(r"^(?:[a-zA-Z]\s*:\s*)?([a-z])\s*\\mapsto", r"f(\1)=", text)
     if text.startswith("[[") or text.startswith("[ ["):
         text = _NESTED_ROWS.sub(_rows_as_matrix, text)
     if "\\begin{cases}" in text:
@@ -133,7 +136,8 @@ def normalise(text: str) -> str:
     text = _TEXT_POWER.sub(r"\\text{\1}^{\2}\\text{\3}", text)
     text = _UNIT_FRACTION.sub(r"\1/\2", text)
     text = _SCALE.sub(_scaled, text)
-    text = _RATIO_WORD.sub(":", _SPELLED_AGAIN.sub(_said_once, text))
+    if "\\text" in text:
+        text = _RATIO_WORD.sub(":", _SPELLED_AGAIN.sub(_said_once, text))
     text = _POWER_WORD.sub(lambda m: "^{2}" if "squared" in m.group() else "^{3}", text)
     text = _TEXT.sub(_simplify_text, text)
     text = re.sub(r"(?<![\\A-Za-z])(?:and|or)(?![A-Za-z])", lambda m: rf"\{m.group()} ", text)
@@ -149,8 +153,10 @@ def normalise(text: str) -> str:
     text = _complete_arguments(text)
     text = re.sub(r"\^\s*([A-Za-z0-9])", r"^{\1}", re.sub(r"_\s*([A-Za-z0-9])", r"_{\1}", text))
     text = re.sub(r"\\\{\s*\\\}", r"\\emptyset ", text)
-    text = _PERIOD_DOTS.sub(r"\1\\overline{\2\3\4}", _tighten(text))
-    return _COMBINATION.sub(r"\\binom{\1}{\2}", text)
+    text = _tighten(text)
+    if "\\dot" in text:
+        text = _PERIOD_DOTS.sub(r"\1\\overline{\2\3\4}", text)
+    return _COMBINATION.sub(r"\\binom{\1}{\2}", text) if "C_{" in text else text
 
 
 def _spelled(text: str) -> str | None:
@@ -196,7 +202,7 @@ def _plain_unicode(text: str) -> str:
         unicodedata.normalize("NFKC", c) if "\uff00" <= c <= "\uffef" else c for c in text.translate(_UNICODE_TABLE)
     )
     text = "".join(str(unicodedata.decimal(c)) if c.isdecimal() and c < "\uffff" else c for c in text)
-    return "".join(c for c in text if unicodedata.category(c) not in ("Cf", "Cs"))
+    return _CLASSIFIER.sub("", "".join(c for c in text if unicodedata.category(c) not in ("Cf", "Cs")))
 
 
 def _vulgar_fraction(match: re.Match[str]) -> str:

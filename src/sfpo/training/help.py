@@ -1,7 +1,8 @@
 """The help of `sfpo train`: what most runs choose, grouped; TRL's many options only where they are asked for."""
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from sfpo.fields import Option
 from sfpo.methods import METHODS
@@ -81,7 +82,7 @@ def parser(everything: bool) -> argparse.ArgumentParser:
     )
     known = known_options()
     for title, names in _GROUPS.items():
-        _add(made.add_argument_group(title, _NOTES.get(title)), (known[name] for name in names))
+        _add(made.add_argument_group(title, _NOTES.get(title)).add_argument, (known[name] for name in names))
     others = made.add_argument_group("this help, and files of options")
     others.add_argument("--help", action="store_true", help="These options.")
     others.add_argument("--help-all", action="store_true", help="TRL's other options too.")
@@ -89,7 +90,7 @@ def parser(everything: bool) -> argparse.ArgumentParser:
     if everything:
         shown = {name for names in _GROUPS.values() for name in names}
         rest = [known[name] for name in sorted(known.keys() - shown)]
-        _add(made.add_argument_group("TRL's and transformers' other options"), rest)
+        _add(made.add_argument_group("TRL's and transformers' other options").add_argument, rest)
     return made
 
 
@@ -98,10 +99,10 @@ def print_help(everything: bool) -> None:
     print(parser(everything).format_help(), end="")
 
 
-def _add(group: argparse._ArgumentGroup, options: Iterable[Option]) -> None:
+def _add(add_argument: Callable[..., Any], options: Iterable[Option]) -> None:
     for option in options:
         choices = list(METHODS) if option.name == "method" else list(option.choices)
-        group.add_argument(
+        add_argument(
             f"--{option.name}",
             metavar=_VALUES.get(option.name, _OF_KIND[option.kind]),
             nargs="?" if option.kind == "switch" else "+" if option.kind == "words" else None,
