@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from sfpo.slow_fast import AlphaRule, SlowFast, SlowFastReport
     from sfpo.trust_region import TrustRegion
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = ["AlphaRule", "EntropyGate", "SlowFast", "SlowFastReport", "TrustRegion", "__version__"]
 
