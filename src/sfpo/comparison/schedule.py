@@ -21,6 +21,7 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from sfpo.errors import UsageError
 from sfpo.model import cpu
+from sfpo.model.devices import one_device
 from sfpo.model.load import resolve
 from sfpo.records.comparison import is_finished
 
@@ -59,8 +60,9 @@ def run_all(jobs: list[Job], at_a_time: int, on_wait: Callable[[], None]) -> Ite
             for slot in range(at_a_time):
                 if waiting and slot not in running:
                     job = waiting.pop(0)
-                    process = process_kind(target=_train, args=(job, slot, at_a_time))
-                    process.start()
+                    process = process_kind(target=_train, args=(job, at_a_time))
+                    with one_device(slot):
+                        process.start()
                     running[slot] = job, process
             wait([process.sentinel for _, process in running.values()], timeout=1.0)
             on_wait()
@@ -75,16 +77,14 @@ def run_all(jobs: list[Job], at_a_time: int, on_wait: Callable[[], None]) -> Ite
             process.join()
 
 
-def _train(job: Job, slot: int, at_a_time: int) -> None:
+def _train(job: Job, at_a_time: int) -> None:
     """In the process of one run."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     job.folder.mkdir(parents=True, exist_ok=True)
     log = os.open(job.folder / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    if torch.accelerator.is_available():
-        torch.accelerator.set_device_index(slot % torch.accelerator.device_count())
-    else:
+    if not torch.accelerator.is_available():
         torch.set_num_threads(max(1, _cores() // at_a_time))
     from sfpo.training.command import main
 

@@ -14,6 +14,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState
 from transformers.trainer_utils import get_last_checkpoint
 
 from sfpo.errors import UsageError
+from sfpo.model.devices import keep_one_device
 from sfpo.model.load import load_tokenizer
 from sfpo.records.run import METRICS
 from sfpo.tasks import Task, load_task
@@ -32,9 +33,17 @@ def main(arguments: Sequence[str]) -> int:
         UsageError: anything the user can mend, before the first training step.
     """
     quiet_libraries()
+    hidden = keep_one_device()
     parsed = parse(arguments)
     options, training = parsed.command, parsed.training
     console = Console(quiet=training.process_index != 0)
+    if hidden and training.device.type != "cpu":
+        console.print(
+            f"Training on one of {hidden + 1} devices. On all of them: accelerate launch --num_processes {hidden + 1} -m "
+            "sfpo.cli train ... (docs/engines.md has configurations).",
+            highlight=False,
+            soft_wrap=True,
+        )
     checkpoint = _checkpoint_to_resume(training)
     task = load_task(
         options.task,
