@@ -27,7 +27,7 @@ class Rollouts:
 
     def __init__(self, trainer: Any, host: Host, scored: bool) -> None:
         self._trainer = trainer
-        self._sampler = CompactRollouts(trainer) if CompactRollouts.fit(trainer, host) else None
+        self._sampler = CompactRollouts(trainer, host) if CompactRollouts.fit(trainer, host) else None
         self._scored = scored
         self.awaits_scores = False
         """Whether the next scores are those of π_old, and are to have entropies."""
@@ -71,8 +71,9 @@ class Rollouts:
 class CompactRollouts:
     """Samples completions with a trainer's model and settings."""
 
-    def __init__(self, trainer: Any) -> None:
+    def __init__(self, trainer: Any, host: Host) -> None:
         self._trainer = trainer
+        self._end_ids = host.end_ids
         self._half: nn.Module | None = None
 
     @staticmethod
@@ -85,7 +86,7 @@ class CompactRollouts:
             and not args.use_vllm
             and not args.use_transformers_continuous_batching
             and not host.calls_tools
-            and not trainer._is_vlm
+            and not host.reads_images
             and args.repetition_penalty in (None, 1.0)
             and not args.generation_kwargs
             and args.cache_implementation is None
@@ -100,7 +101,7 @@ class CompactRollouts:
             self._model(),
             prompt_ids,
             max_new_tokens=args.max_completion_length,
-            end_ids=self._trainer.eos_token_ids,
+            end_ids=self._end_ids,
             temperature=args.temperature,
             restrict=_restriction(args.top_k, args.top_p, args.min_p),
         )

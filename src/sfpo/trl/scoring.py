@@ -41,7 +41,7 @@ class Savings:
     def of(cls, trainer: Any, host: Host) -> "Savings":
         """What the trainer's settings allow."""
         args = trainer.args
-        compact = args.compact_passes and not trainer.aux_loss_enabled
+        compact = args.compact_passes and host.has_fused_head and not trainer.aux_loss_enabled
         # Several processes must make the same forwards for the collectives of DDP and FSDP2 to meet, whatever their own
         # completions are, and DeepSpeed's engine hooks each: one a micro-batch, as TRL makes.
         one_forward = trainer.accelerator.distributed_type != DistributedType.NO
@@ -51,7 +51,8 @@ class Savings:
             # The rows of a micro-batch that is normalized by its own tokens must stay together.
             regroup_rows=compact and not host.adds_to_every_row and not host.normalizes_micro_batches,
             # Checkpointing recomputes layers without the cache that shared prompts live in.
-            share_prompts=not one_forward
+            share_prompts=compact
+            and not one_forward
             and not args.gradient_checkpointing
             and keeps_every_key(trainer.model.config),
             one_forward=one_forward,
