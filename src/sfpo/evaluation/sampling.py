@@ -11,6 +11,15 @@ from sfpo.model.prefill import keeps_every_key
 
 
 @dataclass(frozen=True)
+class Sampling:
+    """How completions are drawn; a temperature of 0 is greedy."""
+
+    temperature: float
+    top_p: float
+    max_new_tokens: int
+
+
+@dataclass(frozen=True)
 class Completion:
     """`tokens` counts the end of sequence; without one the completion was cut off."""
 

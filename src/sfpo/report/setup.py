@@ -2,7 +2,7 @@
 
 import shlex
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 from sfpo.records.provenance import PROVENANCE, Entry
@@ -67,7 +67,7 @@ def _install(entries: list[Entry]) -> list[tuple[str, str]]:
 def _facts(run: Run) -> list[tuple[str, str]]:
     facts = []
     if isinstance(started := run.facts.get("started"), int | float):
-        facts.append(("started", datetime.fromtimestamp(started, timezone.utc).strftime("%Y-%m-%d %H:%M UTC")))
+        facts.append(("started", datetime.fromtimestamp(started, UTC).strftime("%Y-%m-%d %H:%M UTC")))
     if isinstance(weights := run.facts.get("weights"), int):
         facts.append(("weights", f"{weights:,}"))
     if machine := run.facts.get("machine"):

@@ -3,8 +3,9 @@
 from dataclasses import replace
 from typing import Any
 
-from sfpo.evaluation.engines import Sampling, TransformersEngine
+from sfpo.evaluation.engines import TransformersEngine
 from sfpo.evaluation.run import Answered, answer, summarise
+from sfpo.evaluation.sampling import Sampling
 from sfpo.tasks.benchmarks import load_benchmark, names_of
 from sfpo.training.options import TrainOptions
 from sfpo.training.records import RunRecords
