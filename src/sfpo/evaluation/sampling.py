@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from sfpo.model import sampler
+from sfpo.model.attention import obeys_any_mask
 from sfpo.model.prefill import keeps_every_key
 
 
@@ -63,7 +64,8 @@ def sample(
     # A base model's own end may differ from the one that its tokenizer's chat template writes.
     own = model.generation_config.eos_token_id
     ends = sorted({*(own if isinstance(own, list) else [own]), tokenizer.eos_token_id} - {None})
-    draw = _compactly if keeps_every_key(model.config) else _with_generate
+    compactly = model.device.type == "cpu" and keeps_every_key(model.config) and obeys_any_mask(model.config)
+    draw = _compactly if compactly else _with_generate
     completions = draw(model, list(prompts), max_new_tokens, ends, temperature, top_p)
     texts = tokenizer.batch_decode(completions, skip_special_tokens=True)
     return [Completion(text, len(ids), ids[-1] not in ends) for text, ids in zip(texts, completions, strict=True)]
@@ -88,7 +90,7 @@ def _compactly(
 def _with_generate(
     model: Any, prompts: list[list[int]], max_new_tokens: int, ends: list[int], temperature: float, top_p: float
 ) -> list[list[int]]:
-    """For models whose layers forget: sliding windows, recurrence."""
+    """For models whose layers forget (sliding windows, recurrence), and for accelerators."""
     longest = max(map(len, prompts))
     device = next(model.parameters()).device
     drawn = {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 0}

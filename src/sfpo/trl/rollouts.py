@@ -11,6 +11,7 @@ from accelerate.utils import DistributedType
 from torch import Tensor, nn
 from transformers import MinPLogitsWarper, TopKLogitsWarper
 
+from sfpo.model.attention import obeys_any_mask
 from sfpo.model.prefill import keeps_every_key
 from sfpo.model.sampler import Sampled, nucleus, sample
 from sfpo.trl.compact import Rows, distinct_rows
@@ -82,6 +83,8 @@ class CompactRollouts:
         args = trainer.args
         return bool(
             args.compact_rollouts
+            # It waits for the device at every token. Nothing has been measured on an accelerator yet.
+            and trainer.accelerator.device.type == "cpu"
             and trainer.accelerator.distributed_type == DistributedType.NO
             and not args.use_vllm
             and not args.use_transformers_continuous_batching
@@ -92,6 +95,7 @@ class CompactRollouts:
             and args.cache_implementation is None
             and args.temperature > 0
             and keeps_every_key(trainer.model.config)
+            and obeys_any_mask(trainer.model.config)
         )
 
     def sample(self, prompt_ids: list[list[int]]) -> Sampled:
@@ -109,10 +113,10 @@ class CompactRollouts:
     def _model(self) -> nn.Module:
         """The policy as it is trained: in bf16 autocast, its weights are rounded to bf16 at every product.
 
-        On a CPU that rounding would be done anew for every token, so there it is done once a batch, into a copy.
+        That rounding would be done anew for every token, so it is done once a batch, into a copy.
         """
         policy: nn.Module = self._trainer.accelerator.unwrap_model(self._trainer.model)
-        if not self._trainer.args.bf16 or self._trainer.accelerator.device.type != "cpu":
+        if not self._trainer.args.bf16:
             return policy
         if self._half is None:
             self._half = _plain_copy(policy).to(torch.bfloat16)

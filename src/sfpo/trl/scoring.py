@@ -9,6 +9,7 @@ import torch
 from accelerate.utils import DistributedType
 from torch import Tensor, nn
 
+from sfpo.model.attention import obeys_any_mask
 from sfpo.model.prefill import keeps_every_key
 from sfpo.trl.compact import Rows, score, split_rows
 from sfpo.trl.head import Head
@@ -54,7 +55,8 @@ class Savings:
             share_prompts=compact
             and not one_forward
             and not args.gradient_checkpointing
-            and keeps_every_key(trainer.model.config),
+            and keeps_every_key(trainer.model.config)
+            and obeys_any_mask(trainer.model.config),
             one_forward=one_forward,
         )
 
