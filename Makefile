@@ -27,6 +27,11 @@ test-verl: $(VERL_VENV)/ready
 test-vllm: $(VLLM_VENV)/ready
 	$(VLLM_VENV)/bin/python -m pytest tests/real_vllm tests/published/test_install_lines.py
 
+# Trains under the oldest to the newest versions of TRL and transformers (docs/versions.md).
+test-hosts: $(VENV)/ready
+	$(BIN)/pip install --quiet -c constraints.txt uv
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python scripts/test_hosts.py
+
 lint: $(VENV)/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

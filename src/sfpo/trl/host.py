@@ -1,4 +1,4 @@
-"""How TRL's GRPO and RLOO trainers differ, and how the versions of TRL do, as far as SFPO must know.
+"""How TRL's GRPO and RLOO trainers differ, and versions of TRL and transformers do, as far as SFPO must know.
 
 Members of the host are read by their plain names, never with a default: when TRL renames one, training stops, where a
 default would silently leave out work that the loss needs. What a version lacks is decided from the version.
@@ -7,6 +7,7 @@ default would silently leave out work that the loss needs. What a version lacks 
 from dataclasses import dataclass
 from typing import Any
 
+import transformers
 import trl
 from packaging.version import Version
 from transformers import ProcessorMixin
@@ -17,6 +18,12 @@ _version = Version(trl.__version__)
 HAS_FUSED_HEAD = _version >= Version("1.15")
 """Whether the models of TRL's trainers score tokens in their forward, by `fused_lm_head=True`."""
 _FUSED_HEAD_NEEDS_TRITON = _version < Version("1.16")
+_DISTRIBUTES_MODELS = Version(transformers.__version__) >= Version("5.19")
+
+
+def is_distributed_by_transformers(trainer: Any) -> bool:
+    """Whether transformers itself spread the model over processes, which it does not before 5.19."""
+    return bool(_DISTRIBUTES_MODELS and trainer.is_distributed_loading_by_transformers)
 
 
 @dataclass(frozen=True)
