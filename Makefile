@@ -1,42 +1,49 @@
 # Two commands on a fresh machine: `make demo` trains the embedded model, `make test` runs the tests. Both set up their
 # own virtual environment first, with the versions of constraints.txt. `make test-verl` does so for the tests of the
-# integration with verl, which wants an older transformers, with those of constraints-verl.txt, and `make test-vllm` for vLLM
-# run for real, on a CPU, with those of constraints-vllm.txt. `make test-hosts` trains with other versions of TRL and transformers.
+# integration with verl, which wants an older transformers, with those of constraints-verl.txt; `make test-vllm` for vLLM, run on a
+# CPU, with those of constraints-vllm.txt; `make test-hosts` for other versions of TRL and transformers; `make docs` for the site.
 
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 VERL_VENV ?= .venv-verl
 VLLM_VENV ?= .venv-vllm
+DOCS_VENV ?= .venv-docs
 
-.PHONY: demo test test-engines test-verl test-vllm test-hosts lint
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-engines test-verl test-vllm test-hosts lint docs
 
-demo: $(VENV)/ready
-	$(BIN)/sfpo train
+help:  ## list what make can do
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
-test: $(VENV)/ready
+demo: $(VENV)/ready  ## train the model in the package, in less than a minute on a laptop's CPU
+	$(BIN)/sfpo train --alpha auto
+
+test: $(VENV)/ready  ## run the tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # Two processes under DDP, FSDP2 and DeepSpeed, on the CPU; without DeepSpeed, `make test` skips its part of these.
-test-engines: $(VENV)/ready-engines
+test-engines: $(VENV)/ready-engines  ## run the tests of two processes under each engine, with DeepSpeed installed
 	$(BIN)/python -m pytest tests/engines
 
-test-verl: $(VERL_VENV)/ready
+test-verl: $(VERL_VENV)/ready  ## run the tests of the integration with verl
 	$(VERL_VENV)/bin/python -m pytest tests/verl tests/published/test_recipes.py::test_hydra_composes_the_verl_recipes
 
-test-vllm: $(VLLM_VENV)/ready
+test-vllm: $(VLLM_VENV)/ready  ## run vLLM itself on the CPU, and resolve the documented pip lines
 	$(VLLM_VENV)/bin/python -m pytest tests/real_vllm tests/published/test_install_lines.py
 
-# Trains under the oldest to the newest versions of TRL and transformers (docs/versions.md).
-test-hosts: $(VENV)/ready
+test-hosts: $(VENV)/ready  ## train under the oldest to the newest versions of TRL and transformers (docs/integrations/versions.md)
 	$(BIN)/pip install --quiet -c constraints.txt uv
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python scripts/test_hosts.py
 
-lint: $(VENV)/ready
+lint: $(VENV)/ready  ## check style, types and layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(DOCS_VENV)/ready  ## build the documentation into site/; a link that leads nowhere fails
+	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/python -m mkdocs build
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -54,6 +61,14 @@ $(VERL_VENV)/ready: pyproject.toml constraints-verl.txt
 	$(PYTHON) -m venv $(VERL_VENV)
 	$(VERL_VENV)/bin/pip install --quiet -c constraints-verl.txt torch
 	$(VERL_VENV)/bin/pip install --quiet -c constraints-verl.txt -e '.[verl]' pytest
+	touch $@
+
+# The site reads the package's source without importing it, so this environment holds neither the package nor torch. Groups
+# need pip 25.1.
+$(DOCS_VENV)/ready: pyproject.toml constraints-docs.txt
+	$(PYTHON) -m venv $(DOCS_VENV)
+	$(DOCS_VENV)/bin/pip install --quiet --upgrade 'pip>=25.1'
+	$(DOCS_VENV)/bin/pip install --quiet -c constraints-docs.txt --group docs
 	touch $@
 
 $(VLLM_VENV)/ready: pyproject.toml constraints-vllm.txt

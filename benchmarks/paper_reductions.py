@@ -1,7 +1,7 @@
 """The paper's rollout and time reductions, and the time reductions that `sfpo plan` predicts from the rollout reductions.
 
 If SFPO needs R times fewer rollouts and T times less time, its step took ρ = R/T times as long as GRPO's: 1.225, 1.321 and
-1.177. The cost model predicts ρ for all three models from one set of efficiencies; docs/plan.md discusses its errors.
+1.177. The cost model predicts ρ for all three models from one set of efficiencies; docs/guides/plan.md discusses its errors.
 
     python benchmarks/paper_reductions.py
 """
@@ -40,7 +40,7 @@ HARDWARE = GPUS["h100-80gb"]
 
 # The paper's runs take 400 steps. It does not publish where in them GRPO's best lies, so we assume the end. Nor does it
 # publish when the gate (|Z| ≥ 1 over 30 entropies, for good) closed, so we assume the median over the settings of
-# docs/results.md.
+# docs/evidence/results.md.
 GRPO_STEPS = 400
 OPEN_STEPS = 38
 
@@ -94,7 +94,7 @@ def relations(
 
 
 def main() -> None:
-    """Print the table of docs/plan.md."""
+    """Print the table of docs/guides/plan.md."""
     table = Table(title="The paper's reductions at K = 3, and the predicted time", title_justify="left")
     for name in ("model", "rollouts", "time", "step", "gate open", "miss", "closing", "miss"):
         table.add_column(name, justify="left" if name == "model" else "right")

@@ -1,7 +1,7 @@
 """Recompute every figure of the comparisons under results/ from their raw records.
 
 For each folder of `results/` that holds a comparison, `summary.json` and `summary.md` follow from `comparison.json` and
-`evaluations.csv`. So do the tables of README.md and docs/results.md, each of which ends with `<!-- end -->`:
+`evaluations.csv`. So do the tables of README.md and docs/evidence/results.md, each of which ends with `<!-- end -->`:
 
 - `<!-- comparison NAME -->` begins the table of one comparison.
 - `<!-- reposition NAME ... -->` begins SFPO's accuracy compared with multi-epoch GRPO's at the same number of passes.
@@ -37,12 +37,13 @@ from sfpo.records.summary import (
     as_json,
     as_markdown,
     percent,
+    points,
     summarise,
     times,
 )
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ("README.md", "docs/results.md", "docs/trust-region.md")
+PAGES = ("README.md", "docs/evidence/results.md", "docs/method/trust-region.md")
 ALMOST = 0.98
 """The share of GRPO's best that the tables of robustness ask for."""
 _REPOSITION = re.compile(r"(<!-- reposition ([\w -]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -108,7 +109,7 @@ def reposition(names: list[str]) -> str:
             other = ends[variant.replace("sfpo", "multi_epoch")]
             seeds = sorted(ends[variant].keys() & other.keys())
             difference = mean_interval(np.array([ends[variant][seed] - other[seed] for seed in seeds]))
-            shown = percent(asdict(difference), sign="+")
+            shown = points(asdict(difference))
             lines.append(f"| {name} | {variant.partition('=')[2]} | {len(seeds)} | {shown} |")
     return "\n".join(lines) + "\n"
 

@@ -2,7 +2,7 @@
 
     python scripts/test_hosts.py [TRL ...]
 
-Writes what was installed and how many tests passed to results/hosts/versions.json, and the table in docs/versions.md from it.
+Writes what was installed and how many tests passed to results/hosts/versions.json, and the table in docs/integrations/versions.md from it.
 Needs uv on the path. Torch is the version of constraints.txt everywhere.
 """
 
@@ -15,7 +15,7 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-RECORD, PAGE = ROOT / "results" / "hosts" / "versions.json", ROOT / "docs" / "versions.md"
+RECORD, PAGE = ROOT / "results" / "hosts" / "versions.json", ROOT / "docs" / "integrations" / "versions.md"
 HOSTS = {
     # TRL: transformers, further packages, and how uv chooses among the versions of the rest.
     "1.9.0": ("5.17.0", [], "lowest-direct"),
@@ -57,7 +57,15 @@ def _test(trl: str, transformers: str, further: list[str], resolution: str) -> d
     # uv reads another variable than pip for folders of wheels.
     environment = os.environ | {"UV_FIND_LINKS": os.environ.get("PIP_FIND_LINKS", ""), "OMP_NUM_THREADS": "1"}
     torch = re.search(r"^torch==.*$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
-    wanted = [f"trl=={trl}", f"transformers=={transformers}", torch.group(), *further, "pytest>=8", "-e", f"{ROOT}[trl]"]
+    wanted = [
+        f"trl=={trl}",
+        f"transformers=={transformers}",
+        torch.group(),
+        *further,
+        "pytest>=8",
+        "-e",
+        f"{ROOT}[trl]",
+    ]
     print(f"TRL {trl}, transformers {transformers}", flush=True)
     subprocess.run(
         ["uv", "venv", "--quiet", "--clear", "--python", sys.executable, folder], check=True, env=environment

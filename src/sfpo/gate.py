@@ -15,7 +15,7 @@ class EntropyGate:
     `window` values with mean μ_s and (population) standard deviation σ_s, Z_s = (H_s - μ_s) / σ_s. While fewer than
     `window` values are known α stays open. When Z_s leaves the band of `threshold`, α becomes 0: the step is plain
     GRPO. Source: arXiv 2510.04072, adaptive α scheduling; its runs use window 30, threshold 1 and both sides. The defaults
-    here were chosen by measurement (docs/results.md): they stay open while entropy falls and close soon after it rises.
+    here were chosen by measurement (docs/evidence/results.md): they stay open while entropy falls and close soon after it rises.
 
     Args:
         alpha: α while the gate is open, in [0, 1].

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sfpo.errors import UsageError
+from sfpo.nearest import unknown
 
 
 @dataclass(frozen=True)
@@ -37,16 +38,20 @@ class Method:
     def of_file(self, configuration: Mapping[str, Any], written_for: "Method") -> dict[str, Any]:
         """What a configuration sets for this method, where it was written for that one.
 
-        Left out is what this method sets or has no use for, what defines the other one, and nulls in place of this
-        method's own defaults.
+        Left out is what this method sets or has no use for, what defines the other one, settings that either of the two has
+        a default of its own for, since they mean something else in the other, and nulls in place of this method's defaults.
         """
         return {
             setting: value
             for setting, value in configuration.items()
             if self.has(setting)
-            and (written_for is self or not written_for.is_defined_by(setting, value))
-            and not (value is None and setting in self.defaults)
+            and (written_for is self or not written_for._has_own(setting, value))
+            and not (setting in self.defaults and (value is None or written_for is not self))
         }
+
+    def _has_own(self, setting: str, value: Any) -> bool:
+        """Whether a setting of a configuration for this method says nothing about other methods."""
+        return setting in self.defaults or self.is_defined_by(setting, value)
 
 
 _BAND = frozenset({"gate_sides", "entropy_window", "entropy_threshold"})
@@ -89,7 +94,7 @@ def method_named(name: object) -> Method:
         UsageError: there is none.
     """
     if not isinstance(name, str) or name not in METHODS:
-        raise UsageError(f"unknown method '{name}': choose among {', '.join(METHODS)}")
+        raise UsageError(unknown("method", name, METHODS))
     return METHODS[name]
 
 

@@ -1,11 +1,19 @@
 """How every command reads what the user wrote: flags, YAML configurations, and what is wrong with them in one line."""
 
 import argparse
+import shlex
+import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from sfpo.errors import UsageError
+from sfpo.fields import Option
+from sfpo.nearest import did_you_mean
+
+LARGEST = 2**31 - 1
+"""The largest count or size: what a signed number of 32 bits holds."""
 
 
 class OneLineErrors:
@@ -18,7 +26,48 @@ class OneLineErrors:
 
 
 class Parser(OneLineErrors, argparse.ArgumentParser):
-    """The parser of a command whose options are no dataclass."""
+    """The parser of a command."""
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        try:
+            super()._check_value(action, value)
+        except argparse.ArgumentError as error:
+            hint = did_you_mean(str(value), map(str, action.choices or ()))
+            raise argparse.ArgumentError(action, f"{error.message}{hint}") from None
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse does it, with what was probably meant where there is no such option."""
+        options, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            names = [option.lstrip("-") for action in self._actions for option in action.option_strings]
+            hint = did_you_mean(unknown[0].partition("=")[0].lstrip("-–—"), names, "--{}")
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+        return options
+
+
+def add_option(parser: argparse.ArgumentParser, option: Option) -> None:
+    """Add an option of a dataclass as the parsers of transformers and TRL would; a switch may be given without a value."""
+    how: dict[str, Any] = {"default": option.default}
+    if option.kind == "switch":
+        how |= {"nargs": "?", "const": True, "type": truth, "metavar": "true|false"}
+    elif option.kind == "words":
+        how |= {"nargs": "+", "metavar": "WORD"}
+    else:
+        types = {"whole": (int, "N"), "number": (float, "X"), "text": (str, "TEXT")}
+        how["type"], how["metavar"] = types[option.kind]
+    parser.add_argument(f"--{option.name}", help=option.described().replace("%", "%%"), **how)
+
+
+def truth(text: str) -> bool:
+    """True or false as a flag spells it."""
+    if text.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"should be true or false, got '{text}'")
+    return text.lower() == "true"
+
+
+def with_underscores(arguments: Sequence[str]) -> list[str]:
+    """The words of a command with underscores in the flags, as `flags` reads them."""
+    return [word for _, words in flags(arguments) for word in words]
 
 
 def flags(arguments: Sequence[str]) -> list[tuple[str, list[str]]]:
@@ -106,6 +155,19 @@ def read_config(path: str) -> dict[str, Any]:
     return {str(name): value for name, value in config.items()}
 
 
+def command_line(command: str, arguments: Sequence[str]) -> str:
+    """What the user types for a command: `sfpo`, or how it was called in a virtual environment that is not activated."""
+    program = ["sfpo"] if shutil.which("sfpo") else [sys.argv[0]]
+    if Path(sys.argv[0]).parts[-2:] == ("sfpo", "__main__.py"):
+        program = [Path(sys.executable).name, "-m", "sfpo"]
+    return shlex.join([*program, command, *arguments])
+
+
+def without(arguments: Sequence[str], *names: str) -> list[str]:
+    """The arguments but these flags and their values."""
+    return [word for name, words in flags(arguments) if name not in names for word in words]
+
+
 def free_folder(stem: str) -> str:
     """A folder under `runs/` that no run has taken, for when none is named."""
     stem = stem.replace(":", "-").replace("/", "-")
@@ -117,7 +179,7 @@ def free_folder(stem: str) -> str:
 
 
 def check_at_least(minimum: int, options: Any, *names: str) -> None:
-    """Refuse numbers below the minimum; None is none.
+    """Refuse numbers below the minimum, or larger than any count; None is none.
 
     Raises:
         UsageError: naming the first such option.
@@ -126,3 +188,5 @@ def check_at_least(minimum: int, options: Any, *names: str) -> None:
         value = getattr(options, name)
         if value is not None and value < minimum:
             raise UsageError(f"--{name} must be at least {minimum}, got {value}")
+        if value is not None and value > LARGEST:
+            raise UsageError(f"--{name} must be at most {LARGEST:,}, got {value}")

@@ -13,8 +13,18 @@ _REGION: dict[str, Any] = {name: parameter.default for name, parameter in signat
 
 AUTO = "auto"
 """α as a rule, which a `TrustRegion` is."""
-ONLY_WITH_AUTO = frozenset({"kl_budget", "alpha_max"})
-"""Settings that change nothing where α is a number."""
+_ONLY_WITH_AUTO = ("kl_budget", "alpha_max")
+_ONLY_WITH_GATE = ("gate_sides", "entropy_window", "entropy_threshold")
+
+
+def without_effect(alpha: Any, gate: Any) -> dict[str, str]:
+    """The settings that change nothing with this α and this gate, each with the reason and what would give it an effect."""
+    found: dict[str, str] = {}
+    if alpha != AUTO:
+        found |= dict.fromkeys(_ONLY_WITH_AUTO, f"alpha is {alpha}: add --alpha {AUTO}")
+    if gate in ("off", False):  # YAML makes false of a bare off
+        found |= dict.fromkeys(_ONLY_WITH_GATE, "the gate is off: add --gate exit")
+    return found
 
 
 @dataclass
@@ -117,21 +127,23 @@ class SlowFastSettings:
 def ask_gate(gate: EntropyGate | None, entropy: float | None) -> dict[str, float]:
     """Give the gate, if there is one, the entropy of the policy at θ_0; `gate.closed` is then its answer.
 
+    A batch whose completions are all masked has no entropy. It tells the gate nothing: its window and its last verdict stand.
+
     Returns what every integration logs of it under `sfpo/`: `entropy`, `gate_closed` (0 or 1), and once the window is full
     `z`, `entropy_mean` and `entropy_std`.
 
     Args:
         gate: None where it is off.
-        entropy: H_s, in nats a token; None where nobody measured it.
+        entropy: H_s, in nats a token; None where no token counts or, without a gate, where nobody measured it.
 
     Raises:
-        ValueError: the gate is given no entropy, or one that is NaN or infinite.
+        ValueError: the gate is given an entropy that is NaN or infinite.
     """
     metrics = {} if entropy is None else {"entropy": entropy}
     if gate is None:
         return metrics
     if entropy is None:
-        raise ValueError("the gate decides from the policy's entropy, and nobody measured it")
+        return {"gate_closed": float(gate.closed)}
     gate.update(entropy)
     metrics["gate_closed"] = float(gate.closed)
     band = {"z": gate.z, "entropy_mean": gate.mean, "entropy_std": gate.std}

@@ -10,6 +10,7 @@ import sys
 import time
 
 import pytest
+from real_commands import LIMIT, Command, wait_until_gone
 
 from sfpo.cli import main
 
@@ -128,13 +129,22 @@ def test_a_finished_comparison_is_not_run_again_and_can_be_extended(compared, tm
 
 def test_a_failed_run_is_reported_and_leaves_the_others_alone(tmp_path, capsys):
     folder = tmp_path / "c"
-    arguments = ["--methods", "grpo", "--seeds", "1", "--sweep", "loss_type=grpo,nonsense", "--output_dir", folder]
+    arguments = [
+        "--methods",
+        "grpo",
+        "--seeds",
+        "1",
+        "--sweep",
+        "attn_implementation=eager,nonsense",
+        "--output_dir",
+        folder,
+    ]
     code, out, _ = compare(capsys, *SMALL, *arguments)
     assert code == 1
-    assert "grpo,loss_type=nonsense, seed 0 failed" in out
+    assert "grpo,attn_implementation=nonsense, seed 0 failed" in out
     summary = json.loads((folder / "summary.json").read_text())
-    assert summary["variants"]["grpo,loss_type=grpo"]["seeds_done"] == [0]
-    failed = summary["variants"]["grpo,loss_type=nonsense"]
+    assert summary["variants"]["grpo,attn_implementation=eager"]["seeds_done"] == [0]
+    failed = summary["variants"]["grpo,attn_implementation=nonsense"]
     assert failed["seeds_done"] == []
     assert "nonsense" in failed["failed"][0]["error"]
     assert "Failed runs" in (folder / "summary.md").read_text()
@@ -147,7 +157,7 @@ def test_a_killed_comparison_takes_its_runs_along_and_continues(tmp_path):
     command = [sys.executable, "-m", "sfpo.cli", "compare", *arguments]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     run = folder / "runs" / "grpo" / "seed-0"
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + LIMIT
     while not list(run.glob("checkpoint-*/trainer_state.json")):
         assert time.monotonic() < deadline
         assert process.poll() is None
@@ -173,6 +183,38 @@ def test_a_killed_comparison_takes_its_runs_along_and_continues(tmp_path):
     trained.wait()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_comparison_saves_the_step_of_every_run(tmp_path, number):
+    """The signal goes to all its processes, as a terminal sends Ctrl-C, and schedulers SIGTERM."""
+    folder, mark = tmp_path / "c", f"compared-{os.getpid()}-{number}"
+    arguments = [*SMALL, "--save_strategy", "no", "--methods", "grpo,sfpo", "--seeds", "1", "--jobs", "2"]
+    arguments[1] = "400"
+    command = Command(
+        tmp_path, "compare", *arguments, "--output_dir", folder, start_new_session=True,
+        env={**os.environ, "SFPO_TEST": mark},
+    )  # fmt: skip
+    runs = [folder / "runs" / method / "seed-0" for method in ("grpo", "sfpo")]
+    deadline = time.monotonic() + LIMIT
+    while not all(
+        (run / "metrics.jsonl").exists() and '"train"' in (run / "metrics.jsonl").read_text() for run in runs
+    ):
+        assert command.process.poll() is None, command.said
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    os.killpg(command.process.pid, number)
+    assert command.ended() == 128 + number, command.said
+    assert f"saved in {folder}. Continue with:" in command.said
+    assert "failed" not in command.said
+    for run in runs:
+        (checkpoint,) = run.glob("checkpoint-*")
+        step = checkpoint.name.removeprefix("checkpoint-")
+        assert f"{run.parent.name}, seed 0: stopped after step {step}" in command.said
+        assert "Traceback" not in (run / "train.log").read_text()
+    assert json.loads((folder / "comparison.json").read_text())["failed"] == {}
+    assert wait_until_gone(mark) == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -187,10 +229,30 @@ def test_a_killed_comparison_takes_its_runs_along_and_continues(tmp_path):
         (["--seeds", "0"], "at least one seed"),
         (["--sweep", "innersteps=1"], "cannot vary 'innersteps'"),
         (["--sweep", "inner_steps="], "names no value"),
-        (["--sweep", "inner_steps=0,1"], "inner_steps"),
+        (["--sweep", "inner_steps=0,1"], "inner_steps (K) must be at least 1"),
         (["--seed", "3"], "--seed is set by sfpo compare"),
         (["--no_such_option", "3"], "no_such_option"),
         (["--jobs", "0"], "--jobs must be at least 1"),
+        (["--sweep", "entropy_window=5,10"], "--sweep entropy_window=5,10 changes no run, since the gate is off: add"),
+        (["--sweep", "kl_budget=0.01,0.02"], "changes no run, since alpha is 0.8: add --alpha auto"),
+        (["--methods", "grpo", "--sweep", "inner_steps=1,3"], "no method here has a use for inner_steps"),
+        (
+            ["--methods", "grpo", "--alpha", "0.5"],
+            "--alpha 0.5 changes no run, since no method here has a use for alpha",
+        ),
+        (["--entropy_window", "5"], "--entropy_window 5 changes no run, since the gate is off"),
+        (["--sweep", "alpha=0.5,0.50"], "'sfpo,alpha=0.5' and 'sfpo,alpha=0.50' are the same run"),
+        (["--methods", "sfpo,sfpo:alpha=0.8"], "'sfpo' and 'sfpo,alpha=0.8' are the same run"),
+        (["--methods", "sfpo,sfpo:learning_rate=1e-3"], "are the same run"),
+        (["--methods", "grpo,sfop"], "(did you mean sfpo?)"),
+        (["--sweep", "inner_stps=1,2"], "cannot vary 'inner_stps' (did you mean inner_steps?)"),
+        (["--sweep", "learning_rate=1e-5,nan"], "--sweep learning_rate must be a finite number"),
+        (["--sweep", "loss_type=grpo,foo"], "--sweep loss_type cannot be 'foo'"),
+        (["--sweep", "seed=1,2"], "cannot vary 'seed'"),
+        (["--sweep", "alpha=0.5", "--sweep", "alpha=0.6"], "--sweep alpha is given twice"),
+        (["--max_setps", "3"], "(did you mean --max_steps?)"),
+        (["--max_steps", "-5"], "--max_steps must be at least 1"),
+        (["--seeds", "99999999"], "for one such seed write --seeds 99999999,"),
     ],
 )
 def test_what_cannot_be_compared_is_refused_before_anything_runs(arguments, said, tmp_path, capsys):

@@ -22,7 +22,19 @@ def test_a_gate_answers_and_says_from_what():
     assert gate.closed
 
 
-@pytest.mark.parametrize(("entropy", "message"), [(None, "nobody measured it"), (math.nan, "nan")])
-def test_a_gate_needs_an_entropy(entropy, message):
-    with pytest.raises(ValueError, match=message):
-        ask_gate(EntropyGate(), entropy)
+def test_a_gate_needs_an_entropy_that_is_a_number():
+    with pytest.raises(ValueError, match="nan"):
+        ask_gate(EntropyGate(), math.nan)
+
+
+@pytest.mark.parametrize("mode", ["exit", "reversible"])
+def test_a_batch_without_a_token_leaves_window_and_verdict_as_they_are(mode):
+    gate = EntropyGate(window=2, threshold=0.5, mode=mode)
+    for _ in range(20):  # at the start, where zeros would fill the window
+        assert ask_gate(gate, None) == {"gate_closed": 0.0}
+    for entropy in (1.0, 2.0):
+        ask_gate(gate, entropy)
+    assert gate.closed
+    before = gate.state_dict()
+    assert ask_gate(gate, None) == {"gate_closed": 1.0}
+    assert gate.state_dict() == before

@@ -85,7 +85,7 @@ class WatchedStep(SFPOStep):
         self.own_entropies: list[float] = []
         """Of this process's own completions, which α must not depend on alone."""
 
-    def entropy_at_start(self, batch: Any) -> float:
+    def entropy_at_start(self, batch: Any) -> float | None:
         reduce = self._log.reduce
 
         def noted(sums: torch.Tensor) -> torch.Tensor:
@@ -176,6 +176,19 @@ class Rates(TrainerCallback):
         optimizer.register_step_pre_hook(note)
 
 
+class KilledInTheSave(TrainerCallback):
+    """Kills one rank in the second save, before the first line of a function."""
+
+    def __init__(self, rank: int, function: str) -> None:
+        self._rank, self._function = rank, function
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step == 2 and args.process_index == self._rank:
+            from kills import kill_at_line
+
+            kill_at_line(1, ("/nothing",), (self._function,))
+
+
 def run(model: str, folder: Path, engine: str, method: str, **settings: Any) -> dict[str, Any]:
     """Train one scenario in this process, which may be one of several."""
     for state in (AcceleratorState, GradientState):
@@ -188,6 +201,9 @@ def run(model: str, folder: Path, engine: str, method: str, **settings: Any) -> 
     resume = settings.pop("resume", None)
     if resume is not None:
         resume = str(folder.parent / resume / "checkpoint-2")
+    killed = settings.pop("killed", None)
+    if (continued := settings.pop("continued", None)) is not None:
+        folder, resume = folder.parent / continued, True
     if not engine.startswith("zero"):
         settings = {name: value for name, value in settings.items() if name not in ("zero", "deepspeed")}
     settings = {**SETTINGS, "per_device_train_batch_size": ROWS_A_STEP // 2 // processes, **settings}
@@ -236,7 +252,7 @@ def run(model: str, folder: Path, engine: str, method: str, **settings: Any) -> 
         reward_funcs=reward,
         args=config_class(output_dir=str(folder), **settings),
         train_dataset=Dataset.from_dict({"prompt": PROMPTS}),
-        callbacks=[rates],
+        callbacks=[rates, *([KilledInTheSave(*killed)] if killed else [])],
         peft_config=lora and LoraConfig(**lora),
     )
     with suppress(InjectedError):
@@ -369,6 +385,13 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     "zero3_vllm": {"engine": "zero3", "method": "sfpo", "use_vllm": True, "vllm_mode": "server"},
     "zero3_lora": {"engine": "zero3", "method": "sfpo", "lora": LORA, "max_steps": 1},
 }
+
+ONE_LEFT = {"engine": "ddp", "method": "sfpo"} | SGD | GATE | SAVING | {"save_steps": 1, "save_total_limit": 1}
+SCENARIOS["saved"] = ONE_LEFT
+# Rank 1 in what only it writes, rank 0 when all is written but not yet in its place.
+for rank, function in ((1, "_save_rng_state"), (0, "_put")):
+    SCENARIOS[f"killed_{rank}"] = ONE_LEFT | {"killed": (rank, function)}
+    SCENARIOS[f"continued_{rank}"] = ONE_LEFT | {"continued": f"killed_{rank}"}
 
 for name, epsilon in (("clipped", 0.2), ("unclipped", 10.0)):
     common = ONE_BATCH | {"epsilon": epsilon}

@@ -12,6 +12,7 @@ from sfpo.errors import UsageError
 from sfpo.evaluation.engines import TransformersEngine, choose
 from sfpo.evaluation.sampling import Completion, Sampling, encode, sample
 from sfpo.evaluation.vllm_engine import VLLMEngine, VLLMSettings
+from sfpo.model.capabilities import Capabilities
 
 
 @pytest.fixture
@@ -27,8 +28,8 @@ def test_lengths_and_ends(tiny):
     """A completion ends with its first end of sequence, which counts; without one it was cut off."""
     model, tokenizer = tiny
     prompts = encode(tokenizer, ["1+2=", "17+5-23="] * 100)
-    torch.manual_seed(0)
-    completions = sample(model, tokenizer, prompts, max_new_tokens=12, temperature=1.0)
+    uniforms = torch.rand(len(prompts), 12, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    completions = sample(model, tokenizer, prompts, uniforms=uniforms, max_new_tokens=12, temperature=1.0)
     assert {one.cut_off for one in completions} == {True, False}
     for one in completions:
         assert one.tokens == 12 if one.cut_off else 1 <= one.tokens <= 12
@@ -36,7 +37,7 @@ def test_lengths_and_ends(tiny):
         assert len(one.text) <= one.tokens - (not one.cut_off)
 
 
-def test_a_batch_is_the_same_for_the_same_seed_and_leaves_the_caller_s_numbers(tiny):
+def test_an_answer_is_the_same_for_the_same_seed_and_leaves_the_caller_s_numbers(tiny):
     prompts = encode(tiny[1], ["1+2=", "3-4="])
     torch.manual_seed(5)
     expected = torch.rand(3)
@@ -44,13 +45,14 @@ def test_a_batch_is_the_same_for_the_same_seed_and_leaves_the_caller_s_numbers(t
     first = engine(tiny).generate(prompts, [1, 2])
     assert torch.equal(torch.rand(3), expected)
     assert engine(tiny).generate(prompts, [1, 2]) == first
-    assert engine(tiny).generate(prompts, [3, 2]) != first
+    assert engine(tiny).generate(prompts[1:], [2]) == first[1:]
+    assert len({engine(tiny).generate(prompts[1:], [seed])[0].text for seed in range(10)}) > 5
 
 
 def test_top_p_and_greedy_narrow_the_choice(tiny):
     prompts = encode(tiny[1], ["1+2="] * 64)
     kinds = {
-        name: len({one.text for one in engine(tiny, 6, **how).generate(prompts, [0])})
+        name: len({one.text for one in engine(tiny, 6, **how).generate(prompts, range(len(prompts)))})
         for name, how in {"all": {}, "nucleus": {"top_p": 0.7}, "greedy": {"temperature": 0.0}}.items()
     }
     assert kinds["greedy"] == 1 < kinds["nucleus"] < kinds["all"]
@@ -62,8 +64,8 @@ def test_both_ways_of_sampling_draw_alike(tiny, monkeypatch, how):
     prompts = encode(tiny[1], ["1+2="] * 4000)
     shares = []
     for compact in (True, False):
-        monkeypatch.setattr("sfpo.evaluation.sampling.keeps_every_key", lambda config, compact=compact: compact)
-        counts = Counter(one.text for one in engine(tiny, 2, **how).generate(prompts, [0]))
+        monkeypatch.setattr(Capabilities, "of", lambda model, compact=compact: Capabilities(compact, compact))
+        counts = Counter(one.text for one in engine(tiny, 2, **how).generate(prompts, range(len(prompts))))
         shares.append({text: count / 4000 for text, count in counts.items()})
     for text in {*shares[0], *shares[1]}:
         assert shares[0].get(text, 0.0) == pytest.approx(shares[1].get(text, 0.0), abs=0.04)
@@ -72,9 +74,9 @@ def test_both_ways_of_sampling_draw_alike(tiny, monkeypatch, how):
 def test_a_model_s_own_sampling_preferences_are_switched_off(tiny):
     model, _ = tiny
     prompts = encode(tiny[1], ["1+2="] * 32)
-    before = engine(tiny, 6).generate(prompts, [0])
+    before = engine(tiny, 6).generate(prompts, range(len(prompts)))
     model.generation_config.update(top_k=1, repetition_penalty=5.0, temperature=0.01, do_sample=False)
-    assert engine(tiny, 6).generate(prompts, [0]) == before
+    assert engine(tiny, 6).generate(prompts, range(len(prompts))) == before
 
 
 def test_answers_stay_within_the_model_s_positions(tiny):

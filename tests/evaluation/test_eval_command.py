@@ -1,9 +1,14 @@
 """`sfpo eval` as a user types it, on a real model and files."""
 
 import json
+import os
+import shlex
+import signal
+import sys
 from pathlib import Path
 
 import pytest
+from kills import KILLED, WHOLE, forked, kill_at_line
 from shared_data import FOLDER, needs_data
 
 from sfpo.cli import main
@@ -68,15 +73,16 @@ def test_an_interrupted_run_goes_on_as_it_would_have(small, tmp_path, capsys, mo
 
     def interrupted(self, prompts, seeds):
         calls.append(len(prompts))
-        if len(calls) == 4:
-            raise KeyboardInterrupt
+        if len(calls) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
         return generate(self, prompts, seeds)
 
     with monkeypatch.context() as patch:
         patch.setattr(TransformersEngine, "generate", interrupted)
         code, out, _ = run(capsys, *small, "--output_dir", part)
     assert code == 130
-    assert f"12 answers. Continue with the same command and --output_dir {part}" in " ".join(out.split())
+    assert f"Stopped. 12 answers are saved in {part}. Continue with:" in " ".join(out.split())
+    assert shlex.split(out.splitlines()[-1])[1:] == ["eval", *map(str, small), "--output_dir", str(part)]
     assert len(rows(part)) == 12
     assert not (part / "results.json").exists()
     # The power fails while a line is written.
@@ -90,6 +96,82 @@ def test_an_interrupted_run_goes_on_as_it_would_have(small, tmp_path, capsys, mo
     (made_by,), (other,) = ours.pop("provenance"), theirs.pop("provenance")
     assert {**made_by, "time": None} == {**other, "time": None}
     assert list(ours.items()) == list(theirs.items())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_while_the_model_loads_it_stops_at_once(small, tmp_path, capsys, monkeypatch, number):
+    monkeypatch.setattr("sfpo.evaluation.engines.start", lambda *_: os.kill(os.getpid(), number))
+    code, out, err = run(capsys, *small, "--output_dir", tmp_path / "run")
+    assert code == 128 + number
+    assert err == ""
+    assert f"Stopped. 0 answers are saved in {tmp_path / 'run'}" in " ".join(out.split())
+    monkeypatch.undo()
+    assert run(capsys, *shlex.split(out.splitlines()[-1])[2:])[0] == 0
+    assert len(rows(tmp_path / "run")) == 30
+
+
+def test_answers_do_not_depend_on_their_batch(small, tmp_path, capsys):
+    whole, torn, other = (tmp_path / name for name in ("whole", "torn", "other"))
+    assert run(capsys, *small, "--output_dir", whole)[0] == 0
+    # Killed in the middle of writing a batch: 6 answers and a part of the seventh.
+    lines = (whole / "completions.jsonl").read_bytes().splitlines(keepends=True)
+    torn.mkdir()
+    for name in ("settings.json", "completions.jsonl"):
+        (torn / name).write_bytes((whole / name).read_bytes())
+    (torn / "completions.jsonl").write_bytes(b"".join(lines[:6]) + lines[6][:40])
+    code, out, err = run(capsys, *small, "--output_dir", torn)
+    assert code == 0, err
+    assert "completions.jsonl had 1 torn row, now dropped" in " ".join(out.split())
+    assert (torn / "completions.jsonl").read_bytes() == b"".join(lines)
+    assert run(capsys, *small, "--batch_size", "7", "--output_dir", other)[0] == 0
+    assert (other / "completions.jsonl").read_bytes() == b"".join(lines)
+
+
+def test_a_row_that_is_there_twice_counts_once(small, tmp_path, capsys):
+    folder = tmp_path / "run"
+    assert run(capsys, *small, "--output_dir", folder)[0] == 0
+    before = (folder / "results.json").read_text()
+    first = (folder / "completions.jsonl").read_text().splitlines(keepends=True)[0]
+    with (folder / "completions.jsonl").open("a") as file:
+        file.write(first)
+    assert run(capsys, *small, "--output_dir", folder)[0] == 0
+    assert (folder / "results.json").read_text() == before
+
+
+@pytest.mark.parametrize("share", [0.1, 0.45, 0.55, 0.8, 0.97])
+def test_a_killed_evaluation_ends_as_one_that_was_not(small, tmp_path, capfd, share):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    files = ("evaluation/records.py", "records/rows.py", "sfpo/whole.py", "evaluation/run.py")
+    count = tmp_path / "lines"
+
+    def counted():
+        lines = kill_at_line(0, files)
+        main(["eval", *map(str, small), "--output_dir", str(whole)])
+        sys.settrace(None)
+        count.write_text(str(lines()))
+
+    def cut():
+        kill_at_line(round(share * int(count.read_text())), files)
+        main(["eval", *map(str, small), "--output_dir", str(killed)])
+
+    assert forked(counted) == WHOLE
+    assert forked(cut) == KILLED
+    again = forked(lambda: sys.exit(main(["eval", *map(str, small), "--output_dir", str(killed)])))
+    assert again == WHOLE, capfd.readouterr().err
+    assert (killed / "completions.jsonl").read_bytes() == (whole / "completions.jsonl").read_bytes()
+    ours, theirs = (json.loads((folder / "results.json").read_text()) for folder in (killed, whole))
+    assert ours["benchmarks"] == theirs["benchmarks"]
+    assert {path.name for path in killed.iterdir()} == {path.name for path in whole.iterdir()}
+
+
+def test_settings_that_are_broken_are_refused_in_one_line(small, tmp_path, capsys):
+    folder = tmp_path / "run"
+    assert run(capsys, *small, "--output_dir", folder)[0] == 0
+    (folder / "settings.json").write_text('{"mod')
+    code, _, err = run(capsys, *small, "--output_dir", folder)
+    assert code == 2
+    assert "settings.json is not JSON" in err
+    assert len(err.strip().splitlines()) == 1
 
 
 def test_what_made_the_answers_is_recorded_and_stays(small, tmp_path, capsys, monkeypatch):

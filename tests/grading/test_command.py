@@ -42,6 +42,25 @@ def test_no_summary_without_labels(tmp_path: Path, capsys: pytest.CaptureFixture
     assert capsys.readouterr().err == ""
 
 
+def test_golds_are_the_text_that_the_file_has(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    huge = "7" * 5_000
+    lines = [
+        r'{"gold": 123456789012345678901234567890, "response": "\\boxed{123456789012345678901234567890}", "correct": 1}',
+        r'{"gold": 123456789012345678901234567890, "response": "\\boxed{123456789012345677877719597056}", "correct": 0}',
+        r'{"gold": 0.10, "response": "\\boxed{0.1}", "correct": true}',
+        rf'{{"gold": {huge}, "response": "\\boxed{{1}}", "correct": false}}',
+        r'{"gold": 12, "response": 12, "correct": null}',
+    ]
+    path = tmp_path / "answers.jsonl"
+    path.write_text("\n".join(lines), encoding="utf-8-sig")  # with the mark that some editors put first
+    assert sfpo(str(path)) == 0
+    captured = capsys.readouterr()
+    verdicts = [json.loads(line)["correct"] for line in captured.out.splitlines()]
+    assert verdicts == [True, False, True, False, True]
+    assert "4 of 4 right" in captured.err
+    assert "1 rows left out" in captured.err
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -51,6 +70,9 @@ def test_no_summary_without_labels(tmp_path: Path, capsys: pytest.CaptureFixture
         ('{"answer": "1"}\n', "line 1: no value for gold and response"),
         ('{"gold": [1], "response": "1"}\n', "line 1: gold and response must be text"),
         ("\n", "has no rows"),
+        ('{"gold": "1", "response": ' + "[" * 100_000, "line 1: nested too deep"),
+        ('{"gold": true, "response": "1"}\n', "line 1: gold and response must be text"),
+        ('{"gold": "1", "response": "1", "correct": "yes"}\n', "line 1: correct must be true or false, got yes"),
     ],
 )
 def test_bad_files_are_named_in_one_line(

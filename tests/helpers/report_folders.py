@@ -18,6 +18,7 @@ def write_run(
     folder.mkdir(parents=True)
     passes = {"sfpo": 3, "multi_epoch": 3}.get(method, 1)
     settings = {"method": method, "model": "embedded", "task": "arithmetic", "seed": seed, "inner_steps": passes - 1}
+    settings |= {"num_generations": 2}
     settings |= {
         "gate": "exit",
         "entropy_threshold": 1.5,
@@ -39,7 +40,8 @@ def write_run(
     rows.append({"kind": "summary", "step": steps, "train_runtime": 3.0})
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     completions = [
-        {"step": step, "prompt": text, "completion": f"{text}{answer}", "answer": 3, "reward": float(answer == 3)}
+        {"step": step, "prompt": text, "completion": f"{text}{answer}", "answer": 3}
+        | {"reward": float(answer == 3), "cut_off": answer == 4}
         for step in range(1, steps + 1)
         for answer in (3, 4)
     ]

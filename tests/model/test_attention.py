@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from sfpo.evaluation import sampling
 from sfpo.model import cpu_attention
 from sfpo.model.attention import obeys_any_mask
+from sfpo.model.capabilities import Capabilities
 from sfpo.trl.host import Host
 from sfpo.trl.rollouts import CompactRollouts
 from sfpo.trl.scoring import Savings
@@ -62,16 +63,18 @@ def trainer(tiny_model):
 def test_only_attention_that_obeys_any_mask_shares_prompts(trainer, implementation, obeys):
     trainer.model.config._attn_implementation_internal = implementation
     assert obeys_any_mask(trainer.model.config) is obeys
-    savings = Savings.of(trainer, HOST)
+    capabilities = Capabilities.of(trainer.model)
+    assert capabilities.shares_beginnings is obeys
+    savings = Savings.of(trainer, HOST, capabilities)
     assert savings.compact
     assert savings.share_prompts is obeys
-    assert CompactRollouts.fit(trainer, HOST) is obeys
 
 
 def test_accelerators_leave_the_rollouts_to_generate(trainer):
+    assert CompactRollouts.fit(trainer, HOST)
     trainer.accelerator.device = torch.device("cuda")
     assert not CompactRollouts.fit(trainer, HOST)
-    assert Savings.of(trainer, HOST).share_prompts
+    assert Savings.of(trainer, HOST, Capabilities.of(trainer.model)).share_prompts
 
 
 def test_evaluations_ask_the_same(tiny_model, monkeypatch):
@@ -81,5 +84,5 @@ def test_evaluations_ask_the_same(tiny_model, monkeypatch):
         monkeypatch.setattr(sampling, way, lambda *args, way=way: ways.append(way) or [[3]])
     for implementation in ("sdpa", "flash_attention_2"):
         model.config._attn_implementation_internal = implementation
-        sampling.sample(model, tokenizer, [[3, 4]], max_new_tokens=1, temperature=1.0)
+        sampling.sample(model, tokenizer, [[3, 4]], uniforms=torch.zeros(1, 1), max_new_tokens=1, temperature=1.0)
     assert ways == ["_compactly", "_with_generate"]

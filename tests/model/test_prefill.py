@@ -5,7 +5,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from sfpo.model import prefill
-from sfpo.model.prefill import encode_prompts, keeps_every_key
+from sfpo.model.prefill import cost_of_forward, encode_prompts
 from sfpo.model.sampler import sample
 
 BEGINNING = [5, 3, 9, 4, 11, 2, 7, 6, 13, 8]
@@ -20,6 +20,10 @@ def model(tiny_model):
 @pytest.fixture
 def forwards_are_cheap(monkeypatch):
     monkeypatch.setitem(prefill._FORWARD_COST, "cpu", 0)
+
+
+def encode(model, prompts):
+    return encode_prompts(model, *padded(prompts), cost_of_forward(model.device))
 
 
 def padded(prompts):
@@ -56,7 +60,7 @@ def tokens_seen(model, action):
 )
 def test_prompts_are_encoded_as_each_alone(model, forwards_are_cheap, attention, prompts, seen):
     model.set_attn_implementation(attention)
-    encoded, counted = tokens_seen(model, lambda: encode_prompts(model, *padded(prompts)))
+    encoded, counted = tokens_seen(model, lambda: encode(model, prompts))
     assert counted == seen
     for row, prompt in enumerate(prompts):
         alone = model(torch.tensor([prompt]), use_cache=True)
@@ -72,7 +76,7 @@ def test_the_head_reads_contiguous_states(model):
     """A CPU's matmul copies a frozen head for each row of others."""
     contiguous = []
     hook = model.lm_head.register_forward_pre_hook(lambda module, args: contiguous.append(args[0].is_contiguous()))
-    encode_prompts(model, *padded(ENDINGS))
+    encode(model, ENDINGS)
     hook.remove()
     assert contiguous == [True]
 
@@ -80,8 +84,8 @@ def test_the_head_reads_contiguous_states(model):
 @torch.no_grad()
 def test_a_forward_must_save_more_than_it_costs(model):
     prompts = [[*BEGINNING, first, second] for first in range(2, 12) for second in (3, 4)]
-    _, few = tokens_seen(model, lambda: encode_prompts(model, *padded(prompts[:5])))
-    _, many = tokens_seen(model, lambda: encode_prompts(model, *padded(prompts)))
+    _, few = tokens_seen(model, lambda: encode(model, prompts[:5]))
+    _, many = tokens_seen(model, lambda: encode(model, prompts))
     assert few == [5 * 12]
     assert many == [10, 20 * 2]
 
@@ -94,10 +98,3 @@ def test_sampling_after_a_common_beginning_equals_generate(model, forwards_are_c
         settings = {"do_sample": False, "max_new_tokens": 12, "eos_token_id": 1, "pad_token_id": 0}
         theirs = model.generate(ids, attention_mask=torch.ones_like(ids), **settings)
         assert completion == theirs[0, len(prompt) :].tolist()
-
-
-def test_sliding_windows_are_recognised(model):
-    from transformers import MistralConfig
-
-    assert keeps_every_key(model.config)
-    assert not keeps_every_key(MistralConfig(sliding_window=16, num_hidden_layers=2))

@@ -46,11 +46,13 @@ def test_entropies_are_those_of_the_sampled_distributions(random_model):
     sampled = sample(random_model, prompts, max_new_tokens=12, end_ids=ENDS, temperature=0.8)
     lengths = [len(ids) for ids in sampled.completion_ids]
     assert min(lengths) < 12 == max(lengths)
-    for prompt, ids, entropies in zip(prompts, sampled.completion_ids, sampled.entropies, strict=True):
-        assert len(ids) == len(entropies)
+    columns = sampled.completion_ids, sampled.log_probs, sampled.entropies
+    for prompt, ids, log_probs, entropies in zip(prompts, *columns, strict=True):
         assert 1 not in ids[:-1]
-        _, expected = reference(random_model, prompt, ids, 0.8)
+        of_all, expected = reference(random_model, prompt, ids, 0.8)
         torch.testing.assert_close(torch.tensor(entropies), expected, rtol=1e-4, atol=1e-5)
+        of_chosen = of_all.gather(-1, torch.tensor(ids)[:, None])[:, 0]
+        torch.testing.assert_close(torch.tensor(log_probs), of_chosen, rtol=1e-4, atol=1e-5)
 
 
 @torch.no_grad()
@@ -110,6 +112,17 @@ def test_nucleus_is_that_of_transformers(monkeypatch, top_p, candidates):
     monkeypatch.setattr(sampler, "_NUCLEUS_CANDIDATES", candidates)
     logits = 3 * torch.randn(50, 40, generator=torch.Generator().manual_seed(0))
     assert torch.equal(nucleus(logits, top_p), TopPLogitsWarper(top_p)(None, logits))
+
+
+@pytest.mark.parametrize("top_p", [0.05, 0.5, 0.7, 0.95])
+@pytest.mark.parametrize("candidates", [4, 512])
+def test_no_more_equally_likely_tokens_stay_than_are_needed(monkeypatch, top_p, candidates):
+    """Logits in bf16 have many equals; which of them stay is open, how many is not."""
+    monkeypatch.setattr(sampler, "_NUCLEUS_CANDIDATES", candidates)
+    logits = torch.randn(50, 40, generator=torch.Generator().manual_seed(0)).mul(4).round().div(4)
+    assert max(len(row.unique()) for row in logits) < 30
+    ours, theirs = nucleus(logits, top_p), TopPLogitsWarper(top_p)(None, logits)
+    assert torch.equal(ours.sort(-1).values, theirs.sort(-1).values)
 
 
 def test_prompts_are_encoded_once(random_model):

@@ -15,7 +15,7 @@ from repository import ROOT
 UV = shutil.which("uv", path=str(Path(sys.executable).parent)) or shutil.which("uv")
 pytestmark = pytest.mark.skipif(UV is None, reason="uv is not installed: make test-vllm has it")
 
-PAGES = [ROOT / "README.md", ROOT / "recipes" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "recipes" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 LINE = re.compile(r"pip install ((?:'[^']+'|[\w.\[\]-]+)(?: (?:'[^']+'|[\w.\[\]-]+))*)")
 
 

@@ -1,4 +1,4 @@
-"""What docs/plan.md says of the paper's rollout and time reductions."""
+"""What docs/guides/plan.md says of the paper's rollout and time reductions."""
 
 import subprocess
 import sys

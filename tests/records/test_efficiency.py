@@ -47,6 +47,20 @@ def test_the_reduction_is_to_the_maximum_of_the_seed_mean_not_the_mean_of_maxima
     # The mean curve is smoothed to [0, .3, ...]: 0.3 is there from the start.
     assert measured.needed.value == pytest.approx(0.0)
     assert measured.reduction.value == math.inf
+    assert measured.is_from_start
+
+
+def test_a_target_that_is_met_before_training_is_neither_reached_nor_never_reached():
+    falling = runs([0.8, 0.6, 0.4, 0.2, 0.0], [0.8, 0.6, 0.4, 0.2, 0.0])
+    measured = reduction(falling, falling, "rollouts")
+    assert (measured.needed.value, measured.reduction.value) == (0.0, 1.0)
+    assert (measured.is_from_start, measured.from_start, measured.never_reached) == (True, 1.0, 0.0)
+    rising = runs([0.0, 0.2, 0.4, 0.6, 0.8], [0.0, 0.2, 0.4, 0.6, 0.8])
+    for amount in ("rollouts", "seconds"):
+        measured = reduction(rising, rising, amount)
+        assert (measured.is_from_start, measured.from_start) == (False, 0.0)
+    measured = reduction(falling, rising, "rollouts")
+    assert (measured.is_from_start, measured.reduction.value) == (True, math.inf)
 
 
 def test_twice_as_fast_is_a_reduction_of_two_in_rollouts_and_seconds():

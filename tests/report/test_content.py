@@ -1,5 +1,6 @@
 """The content of a report about a folder, before it is drawn."""
 
+import csv
 import json
 import re
 import shutil
@@ -8,6 +9,7 @@ import pytest
 from report_folders import HOSTILE, write_comparison, write_run
 
 from sfpo.errors import UsageError
+from sfpo.records.summary import write_summary
 from sfpo.report.colors import color_of, shades
 from sfpo.report.content import as_data, content_of
 from sfpo.report.folder import column, read_folder
@@ -84,13 +86,13 @@ def test_a_comparison_shows_its_summary_and_never_reached_is_a_value(kept_compar
     folder = kept_comparison
     summary = json.loads((folder / "summary.json").read_text())["variants"]
     shown = content(folder)
-    assert [card.label for card in shown.cards] == ["sfpo", "sfpo,alpha=0.1"]
+    assert [card.label for card in shown.cards] == ["sfpo", "sfpo, alpha=0.1"]
     assert shown.cards[0].value == f"{summary['sfpo']['rollout_reduction']['value']:.2f}×"
     assert shown.cards[1].value == "never reached"
     reduction = figure(shown.results, "rollout_reduction")
     assert [row.value for row in reduction.rows] == [summary["sfpo"]["rollout_reduction"]["value"], None]
     accuracy = figure(shown.results, "accuracy_by_rollouts")
-    assert [series.name for series in accuracy.series] == ["grpo", "sfpo", "sfpo,alpha=0.1"]
+    assert [series.name for series in accuracy.series] == ["grpo", "sfpo", "sfpo, alpha=0.1"]
     assert accuracy.series[1].low == summary["sfpo"]["curve"]["low"]
     assert accuracy.levels[0].value == summary["grpo"]["best_accuracy"]["value"]
     reward = figure(shown.training, "reward").series[1]
@@ -98,6 +100,96 @@ def test_a_comparison_shows_its_summary_and_never_reached_is_a_value(kept_compar
     assert shown.gate_tables[0].rows[0] == ["sfpo", "0", "9", "4 of 12"]
     assert any("lookahead, seed 0 failed: out of memory" in note for note in shown.notes)
     assert [run.name for run in shown.runs][:2] == ["grpo, seed 0", "grpo, seed 1"]
+
+
+def test_the_best_and_the_last_evaluation_are_of_one_curve(kept_comparison):
+    (_, accuracies) = content(kept_comparison).tables
+    assert accuracies.columns == ["variant", "seeds", "best evaluation", "last evaluation", "minus GRPO's last"]
+    for row in accuracies.rows:
+        best, last = (float(cell.split(" %")[0]) for cell in row[2:4])
+        assert best >= last
+    slow = accuracies.rows[2]
+    assert slow[4].split(" points")[0] == "−15.0"
+
+
+def test_few_evaluations_show_the_reward_and_the_two_ends(tmp_path):
+    folder = write_run(tmp_path / "run")
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    kept = [row for row in rows if row["kind"] != "evaluation" or row["step"] in (0, 12)]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in kept))
+    reward, ends = content(folder).results
+    assert (reward.name, reward.x.label) == ("reward_by_rollouts", "rollouts sampled")
+    assert reward.series[0].x == [128.0 * step for step in range(1, 13)]
+    assert [row.label for row in ends.rows] == ["before training", "after step 12"]
+    assert ends.rows[1].text == "40.0 % (35.9 to 44.3)"
+    assert ends.reference == ends.rows[0].value
+
+
+def test_a_comparison_with_two_evaluations_promises_no_reduction(tmp_path):
+    folder = write_comparison(tmp_path / "c")
+    path = folder / "evaluations.csv"
+    with path.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["step"] in ("0", "12")]
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    write_summary(folder)
+    shown = content(folder)
+    assert [figure.name for figure in shown.results] == ["reward_by_rollouts", "accuracy"]
+    assert [series.name for series in shown.results[0].series] == ["grpo", "sfpo", "sfpo, alpha=0.1"]
+    assert shown.cards == []
+    assert [table.title for table in shown.tables] == ["Held-out accuracy"]
+
+
+def test_accuracies_near_the_ceiling_are_also_shown_as_errors(kept_comparison, tmp_path):
+    accuracy = figure(content(kept_comparison).results, "accuracy_by_rollouts")
+    best, error = accuracy.series[1], accuracy.error.series[1]
+    assert accuracy.error.y.log
+    assert error.y == [pytest.approx(1 - value) for value in best.y]
+    assert error.low == [pytest.approx(1 - value) for value in best.high]
+    perfect = write_run(tmp_path / "perfect")
+    path = perfect / "metrics.jsonl"
+    path.write_text(re.sub('"accuracy": [0-9.]+', '"accuracy": 1.0', path.read_text()))
+    error = figure(content(perfect).results, "accuracy_by_rollouts").error
+    assert error.series[0].y == [0.5 / 512] * 5
+    assert "0.098 % error, half a problem" in error.caption
+    low = figure(content(write_run(tmp_path / "low", speed=0.1)).results, "accuracy_by_rollouts")
+    assert low.error is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "rewards", "advantages"),
+    [
+        ({}, [1, 0, 0, 0], [1.49970, -0.49990, -0.49990, -0.49990]),  # over the standard deviation plus 1e-4
+        ({"scale_rewards": False}, [1, 0, 0, 0], [0.75, -0.25, -0.25, -0.25]),
+        ({"scale_rewards": "none"}, [1, 0, 0, 0], [0.75, -0.25, -0.25, -0.25]),
+        ({"scale_rewards": True}, [1, 1, 1, 1], [0.0, 0.0, 0.0, 0.0]),
+        ({"scale_rewards": "batch"}, [1, 0, 0, 0], [None] * 4),
+        ({}, [1, 0, 0], [None] * 3),
+        ({}, [1, None, 0, 0], [None] * 4),
+    ],
+)
+def test_advantages_are_those_of_whole_groups(tmp_path, settings, rewards, advantages):
+    folder = write_run(tmp_path / "run", num_generations=4, **settings)
+    row = {"step": 1, "prompt": "p", "completion": "c", "answer": "a"}
+    rows = [row | {"reward": reward} for reward in rewards]
+    (folder / "completions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (group,) = content(folder).runs[0].completions.groups
+    found = [one.advantage for one in group.completions]
+    assert found == [None if value is None else pytest.approx(value, abs=1e-4) for value in advantages]
+
+
+def test_a_prompt_drawn_twice_in_a_step_has_two_groups(tmp_path):
+    folder = write_run(tmp_path / "run", num_generations=2)
+    row = {"step": 1, "prompt": "p", "completion": "c", "answer": "a", "reward": 1.0}
+    (folder / "completions.jsonl").write_text((json.dumps(row) + "\n") * 4)
+    assert [len(group.completions) for group in content(folder).runs[0].completions.groups] == [2, 2]
+
+
+def test_the_kl_of_a_step_is_that_of_its_last_pass(tmp_path):
+    kl = figure(content(write_run(tmp_path / "run")).runs[0].gate, "kl").series[0]
+    assert kl.y == [0.02] * 8 + [None] * 4  # one pass, from where the gate closed
 
 
 def test_one_seed_has_no_intervals_and_says_so(tmp_path):
@@ -115,7 +207,7 @@ def test_a_comparison_without_its_runs_is_read_from_its_own_records(comparison):
     after = content(comparison)
     assert figure(after.training, "reward") == figure(before.training, "reward")
     assert after.results == before.results
-    assert after.runs[0].completions.rows == []
+    assert after.runs[0].completions.groups == []
     assert after.runs[0].passes_sentence == "This run recorded nothing about its passes."
 
 
@@ -138,13 +230,13 @@ def test_what_is_not_finished_is_shown_with_a_note(tmp_path):
     (folder / "completions.jsonl").write_bytes('{"step": 1, "prompt": "ü'.encode()[:-1])  # killed within a character
     shown = content(folder)
     assert "has not finished" in shown.notes[0]
-    assert shown.results == []
+    assert [one.name for one in shown.results] == ["reward_by_rollouts"]
     assert figure(shown.training, "reward").series[0].x == [1, 2, 3, 4, 5]
     assert shown.runs[0].completions.note == "No completions were recorded."
     path.write_text("")
     assert content(folder).training == []
     (folder / "config.yaml").write_text("a: [")
-    assert any("config.yaml" in note for note in content(folder).notes)
+    assert any("config.yaml" in line for line in content(folder).left_out)
     render(content(folder))
 
 
@@ -152,7 +244,9 @@ def test_a_completion_may_hold_any_line_separator(tmp_path):
     folder = write_run(tmp_path / "run")
     row = {"step": 1, "prompt": "a\u2028b\x85c", "completion": "", "answer": "", "reward": None}
     (folder / "completions.jsonl").write_text(2 * (json.dumps(row, ensure_ascii=False) + "\n"), encoding="utf-8")
-    assert [prompt for _, prompt, _, _, _ in content(folder).runs[0].completions.rows] == ["a\u2028b\x85c"] * 2
+    (group,) = content(folder).runs[0].completions.groups
+    assert group.prompt == "a\u2028b\x85c"
+    assert len(group.completions) == 2
 
 
 def test_settings_and_values_of_the_wrong_kind_do_no_harm(tmp_path):
@@ -207,13 +301,13 @@ def test_long_runs_are_thinned_and_completions_are_capped(tmp_path):
     assert "α went to 0 at step 777" in long.runs[0].gate_sentence
     folder = write_run(tmp_path / "run", text="x" * 50_000)
     completions = content(folder).runs[0].completions
-    assert all(len(prompt) < 6_100 for _, prompt, _, _, _ in completions.rows)
-    assert "more characters" in completions.rows[0][1]
+    assert all(len(group.prompt) < 6_100 for group in completions.groups)
+    assert "more characters" in completions.groups[0].prompt
     many = tmp_path / "run" / "completions.jsonl"
-    row = json.dumps({"step": 1, "prompt": "p" * 5_000, "completion": "c" * 5_000, "answer": "a", "reward": 1.0})
-    many.write_text((row + "\n") * 400)
+    row = {"prompt": "p" * 5_000, "completion": "c" * 5_000, "answer": "a", "reward": 1.0}
+    many.write_text("".join(json.dumps(row | {"step": step}) + "\n" for step in range(400)))
     completions = content(folder).runs[0].completions
-    assert 100 < len(completions.rows) < 200
+    assert 100 < len(completions.groups) < 200
     assert "of the 400 recorded completions" in completions.note
 
 
@@ -224,7 +318,7 @@ def test_nothing_that_was_read_can_leave_the_data_of_the_page(kept_comparison):
     assert "window.hacked" in page
     assert "window.hacked" not in outside
     data = json.loads(re.search(r'id="content">([^<]*)<', page).group(1))
-    assert data["runs"][0]["completions"]["rows"][0][1] == HOSTILE
+    assert data["runs"][0]["completions"]["groups"][0]["prompt"] == HOSTILE.replace("\ud800", "\ufffd")
     assert page.count("<script") == 5  # the data, two libraries, two of ours
     assert "default-src 'none'" in page
 
@@ -244,14 +338,14 @@ def test_numbers_are_short_and_finite(tmp_path):
 
 
 def test_shades_of_a_method_are_all_different():
-    many = shades(color_of("sfpo"), 8)
+    many = shades("sfpo", 8)
     assert len({color.light for color in many}) == len({color.dark for color in many}) == 8
-    assert shades(color_of("sfpo"), 1) == [color_of("sfpo")]
+    assert shades("sfpo", 1) == [color_of("sfpo")]
 
 
 def test_a_broken_comparison_is_one_clear_error(comparison):
     (comparison / "comparison.json").write_text("{")
-    with pytest.raises(UsageError, match=r"comparison\.json is not JSON"):
+    with pytest.raises(UsageError, match=r"comparison\.json is no JSON object"):
         read_folder(comparison)
     (comparison / "comparison.json").write_text('{"seeds": [0]}')
     with pytest.raises(UsageError, match="not what sfpo compare writes"):

@@ -87,7 +87,7 @@ def test_the_figures_of_a_run_are_drawn(browse, run_page):
     with browse(run_page) as page:
         assert drawn(page, "results") == ["accuracy_by_rollouts", "accuracy_by_seconds"]
         assert drawn(page, "training") == ["reward", "length", "cut_off", "grad_norm", "time"]
-        assert drawn(page, "gate") == ["entropy", "z", "alpha"]
+        assert drawn(page, "gate") == ["entropy", "alpha", "kl", "z"]
         names = ("ratio_mean", "ratio_max", "kl", "clip_fraction", "grad_norm")
         assert drawn(page, "passes") == [f"pass_{name}" for name in names]
         assert "step 9" in page.inner_text("#panel-gate .sentence")
@@ -112,6 +112,35 @@ def test_the_figures_of_a_comparison_are_drawn_and_variants_switch_off(browse, c
         assert "One pass" in page.inner_text("#panel-passes .sentence")
 
 
+def test_near_the_ceiling_a_figure_switches_to_errors_and_zooms(browse, comparison_page):
+    with browse(comparison_page) as page:
+        figure = page.locator("[data-figure=accuracy_by_rollouts]")
+
+        def ticks(axis):
+            return figure.locator(f"[aria-label='{axis}-axis tick label'] text").all_text_contents()
+
+        whole = ticks("y"), ticks("x")
+        assert whole[0][0] == "0"
+        figure.get_by_role("button", name="Error, log scale").click()
+        assert figure.locator("h3").inner_text() == "Error against rollouts"
+        assert ticks("y")[-3:] == ["10", "20", "50"]
+        assert "half a problem" in figure.locator(".caption").first.inner_text()
+        figure.get_by_role("button", name="Error, log scale").click()
+        figure.get_by_role("button", name="Zoom to the end").click()
+        assert float(ticks("y")[0]) > 0
+        figure.get_by_role("button", name="Show all").click()
+        assert (ticks("y"), ticks("x")) == whole
+        # Dragging shows the part of the figure that the mouse crossed.
+        box = figure.locator("svg").first.bounding_box()
+        page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + 40)
+        page.mouse.down()
+        page.mouse.move(box["x"] + box["width"] * 0.9, box["y"] + 120)
+        page.mouse.up()
+        assert ticks("x")[0] != whole[1][0]
+        figure.get_by_role("button", name="Show all").click()
+        assert (ticks("y"), ticks("x")) == whole
+
+
 def test_pointing_at_a_line_says_its_values(browse, run_page):
     with browse(run_page, color_scheme="dark") as page:
         box = page.locator("[data-figure=accuracy_by_rollouts] svg").bounding_box()
@@ -122,7 +151,7 @@ def test_pointing_at_a_line_says_its_values(browse, run_page):
             "document.querySelector('[data-figure=accuracy_by_rollouts] [aria-label=tip]').textContent"
         )
         assert "rollouts sampled: 1,536" in tip.text_content()
-        assert "held-out accuracy: 40.0 % (35.9–44.3)" in tip.text_content()
+        assert "held-out accuracy: 40.0 % (35.9 to 44.3)" in tip.text_content()
         assert tip.evaluate("tip => getComputedStyle(tip).fill") == "rgb(26, 30, 37)"  # as the card behind it
         # And for those who do not point: as a table.
         page.click("[data-figure=accuracy_by_rollouts] summary")
@@ -152,17 +181,29 @@ def test_the_keyboard_reaches_every_tab(browse, run_page):
 def test_completions_are_found_and_hostile_text_stays_text(browse, run_page):
     with browse(run_page) as page:
         open_tab(page, "completions")
-        assert page.locator(".completion").count() == 24
-        assert "onerror" in page.locator(".completion dd").first.inner_text()
-        assert "</script><script>window.hacked=2</script>" in page.locator(".completion dd").first.inner_text()
+        texts = page.locator(".group dd").first
+        assert "onerror" in texts.inner_text()
+        assert "</script><script>window.hacked=2</script>" in texts.inner_text()
         assert page.locator("img").count() == 0
-        step, verdict = page.locator(".tools select").all()
-        step.select_option("7")
+        # A slider over the steps, of which the last is shown first.
+        slider, every = page.locator(".slider input[type=range]"), page.locator(".slider input[type=checkbox]")
+        assert page.inner_text(".slider output") == "step 12 (12 of 12 recorded)"
+        slider.fill("6")
+        assert page.inner_text(".slider output") == "step 7 (7 of 12 recorded)"
+        assert page.locator(".group").count() == 1
         assert page.locator(".completion").count() == 2
+        verdict = page.locator(".tools select")
         verdict.select_option("right")
-        assert page.locator(".completion .verdict").all_inner_texts() == ["✓ right · reward 1"]
+        assert page.locator(".completion .head").all_inner_texts() == ["✓ right\nreward 1\nadvantage +0.71"]
+        verdict.select_option("wrong")
+        assert page.locator(".completion .head").all_inner_texts() == ["✗ wrong\nreward 0\nadvantage −0.71\ncut off"]
+        verdict.select_option("cut off")
+        assert "✗ wrong" in page.locator(".completion .head").inner_text()
+        verdict.select_option("")
+        every.check()
+        assert page.locator(".completion").count() == 24
         page.fill("input[type=search]", "window.HACKED=2")
-        assert page.locator(".completion").count() == 1
+        assert page.locator(".completion").count() == 24
         page.fill("input[type=search]", "nowhere")
         assert page.locator(".completion").count() == 0
         open_tab(page, "setup")

@@ -33,7 +33,7 @@ def test_alpha_the_budget_and_the_kl_are_drawn_and_told(run):
     (detail,) = content_of(run).runs
     figures = {figure.name: figure for figure in detail.gate}
     assert figures["alpha"].series[0].y == [*map(float, range(1, 11)), 0.0, 0.0]
-    budget = {series.name: series.y for series in figures["kl_budget"].series}
+    budget = {series.name: series.y for series in figures["kl"].series}
     assert budget["budget"] == [0.03] * 10 + [None] * 2
     assert budget["reached before the slow pass"][:10] == [0.015] * 10
     for said in (

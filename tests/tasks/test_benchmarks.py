@@ -8,7 +8,8 @@ from shared_data import FOLDER, needs_data
 
 from sfpo.errors import UsageError
 from sfpo.tasks import benchmarks
-from sfpo.tasks.benchmarks import KNOWN, SIX, benchmark_texts, load_benchmark, names_of
+from sfpo.tasks.benchmarks import benchmark_texts, load_benchmark
+from sfpo.tasks.catalog import KNOWN, SIX, names_of
 from sfpo.tasks.problem_text import normalised
 
 SIZES = {
@@ -78,7 +79,9 @@ def test_names():
     assert names_of(["all"]) == list(KNOWN)
     assert names_of("amc,amc23") == ["amc", "amc23"]
     assert set(SIX) < set(KNOWN)
-    with pytest.raises(UsageError, match="unknown benchmark 'maths500': choose among math500"):
+    with pytest.raises(
+        UsageError, match=r"unknown benchmark 'maths500' \(did you mean math500\?\): choose among math500"
+    ):
         names_of(["maths500"])
     with pytest.raises(UsageError, match="amc more than once"):
         names_of(["amc", "amc,aime24"])

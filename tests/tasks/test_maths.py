@@ -7,7 +7,8 @@ from datasets import Dataset
 from shared_data import FOLDER, needs_data
 
 from sfpo.errors import UsageError
-from sfpo.tasks import load_task, maths
+from sfpo.tasks import load_task
+from sfpo.tasks.catalog import SETS, TASKS
 from sfpo.tasks.schemas import last_boxed
 from sfpo.tasks.task import is_held_out
 from sfpo.tasks.templates import TEMPLATES, as_prompt, bare_problem
@@ -149,7 +150,7 @@ PUBLISHED = {
 @pytest.mark.parametrize("name", [*PUBLISHED, "dapo+math"])
 def test_the_hub_s_own_columns(monkeypatch, name):
     asked = []
-    published = {hub.repository: PUBLISHED[part] for part, hub in maths.SETS.items()}
+    published = {hub.repository: PUBLISHED[part] for part, hub in SETS.items()}
 
     def fake(repository, configuration=None, split=None):
         asked.append((repository, configuration, split))
@@ -160,15 +161,15 @@ def test_the_hub_s_own_columns(monkeypatch, name):
 
     monkeypatch.setattr("sfpo.tasks.sources.load_dataset", fake)
     task = load_task(name, prompt_template="plain", clean=False)
-    hubs = [maths.SETS[part] for part in maths.TASKS[name]]
+    hubs = [SETS[part] for part in TASKS[name]]
     assert asked == [(hub.repository, hub.configuration, hub.split) for hub in hubs]
     rows = everything(task)
     assert {row["prompt"] for row in rows} == {f"P {n}" for n in range(100)}
-    assert {row["answer"] for row in rows} == {PUBLISHED[part][1] for part in maths.TASKS[name]}
+    assert {row["answer"] for row in rows} == {PUBLISHED[part][1] for part in TASKS[name]}
     assert task.reward(completions=[f"So \\boxed{{{rows[0]['answer']}}}."], answer=[rows[0]["answer"]]) == [1.0]
 
 
-@pytest.mark.parametrize("name", maths.TASKS)
+@pytest.mark.parametrize("name", TASKS)
 def test_no_connection_says_to_give_a_local_copy(name):
     with pytest.raises(
         UsageError, match=r"cannot load .* from the hub .*: give a local copy with --data_path "

@@ -58,7 +58,7 @@ def test_a_run_leaves_a_model_records_and_a_summary(trained):
     assert [row["sfpo/rollouts"] for row in metrics if row["kind"] == "train"] == [16, 32, 48]
     completions = rows(folder / "completions.jsonl")
     assert len(completions) == 3 * 16
-    assert {"step", "prompt", "completion", "answer", "reward"} <= completions[0].keys()
+    assert {"step", "prompt", "completion", "answer", "reward", "cut_off"} <= completions[0].keys()
     assert {row["reward"] for row in completions} <= {0.0, 1.0}
     (made_by,) = json.loads((folder / "run.json").read_text())["provenance"]
     assert made_by["versions"]["trl"]
@@ -173,12 +173,12 @@ def test_dry_run_says_what_it_will_cost_and_writes_nothing(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("options", "said"),
-    [(["--alpha", "auto"], "one more for every step of the line search"), (["--gate", "off"], None)],
+    [(["--alpha", "auto"], "one more each time that the policy has to move back"), (["--gate", "off"], None)],
 )
 def test_dry_run_says_what_a_kl_budget_changes(tmp_path, capsys, options, said):
     code, out, err = run(capsys, "train", "--dry_run", "--output_dir", tmp_path / "run", *options)
     assert code == 0, err
-    assert (said in out) if said else ("line search" not in out)
+    assert (said in out) if said else ("KL budget" not in out)
 
 
 def test_warnings_of_a_run_that_cannot_learn(tiny_model, tmp_path, capsys):
@@ -372,6 +372,15 @@ def test_a_configuration_may_be_joined_to_its_flag_and_set_the_environment(tmp_p
     assert os.environ.pop("SFPO_TEST") == "1"
 
 
+def test_a_switch_needs_no_value():
+    def read(*arguments):
+        parsed = parse(["--model", "some/model", *arguments])
+        return parsed.training.bf16, parsed.command.clean_data, parsed.training.slow_correction, parsed.command.dry_run
+
+    assert read("--bf16", "--no_clean_data", "--dry-run") == (True, False, True, True)
+    assert read("--no-bf16", "--slow_correction", "--dry_run", "no") == (False, True, True, False)
+
+
 def test_gxpo_has_defaults_of_its_own_and_its_configuration_makes_no_other_method_gxpo(tmp_path):
     def own(*arguments):
         training = parse(["--output_dir", str(tmp_path / "run"), *arguments]).training
@@ -382,8 +391,14 @@ def test_gxpo_has_defaults_of_its_own_and_its_configuration_makes_no_other_metho
     (tmp_path / "gxpo.yaml").write_text("method: gxpo\ngxpo_moments: running\nalpha: 0.3\n")
     of_file = ("--config", str(tmp_path / "gxpo.yaml"))
     assert own(*of_file) == ("running", 5, 0.3, 3)
-    assert own(*of_file, "--method", "sfpo") == (None, 3, 0.3, 4)
+    # Its K counts virtual steps, and its α goes with them.
+    assert own(*of_file, "--method", "sfpo") == (None, 3, 0.8, 4)
+    assert own(*of_file, "--method", "sfpo", "--alpha", "0.3") == (None, 3, 0.3, 4)
     assert own(*of_file, "--method", "grpo")[0] is None
+    (tmp_path / "sfpo.yaml").write_text("method: sfpo\ninner_steps: 3\nalpha: 0.8\n")
+    assert own("--config", str(tmp_path / "sfpo.yaml"), "--method", "gxpo") == ("restored", 5, 0.5, 3)
+    (tmp_path / "any.yaml").write_text("inner_steps: 4\nalpha: 0.3\n")
+    assert own("--config", str(tmp_path / "any.yaml"), "--method", "gxpo") == ("restored", 4, 0.3, 3)
 
 
 def test_a_null_in_a_configuration_keeps_what_makes_the_method(tmp_path):
@@ -415,7 +430,7 @@ def test_the_installed_command_answers(tmp_path):
     assert version.stdout.strip().count(".") == 2
     unknown = subprocess.run([*command, "trian"], capture_output=True, text=True)
     assert unknown.returncode == 2
-    assert unknown.stderr.strip() == "sfpo trian: there is no command 'trian': see sfpo --help"
+    assert unknown.stderr.strip() == "sfpo trian: there is no command 'trian' (did you mean train?): see sfpo --help"
 
 
 def test_a_file_of_problems_is_graded_as_mathematics(tmp_path, capsys):

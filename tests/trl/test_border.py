@@ -42,9 +42,12 @@ OF_BOTH_TRAINERS = {
     "_get_grad_norm": "(self, model, grad_norm=None)",
     "_save_checkpoint": "(self, model, trial)",
     "_load_optimizer_and_scheduler": "(self, checkpoint)",
+    "_get_output_dir": "(self, trial)",
+    "_push_from_checkpoint": "(self, checkpoint_folder)",
+    "set_initial_training_values": "(self, args, dataloader)",
+    "train": "(self, resume_from_checkpoint=None, trial=None, ignore_keys_for_eval=None)",
     # Called.
     "_clip_grad_norm": "(self, model)",
-    "_get_output_dir": "(self, trial)",
 }
 METHODS = [
     *((host, name, signature) for host in (GRPOTrainer, RLOOTrainer) for name, signature in OF_BOTH_TRAINERS.items()),

@@ -11,9 +11,10 @@ from trl import GRPOTrainer, RLOOTrainer
 
 from sfpo.model.prefill import _FORWARD_COST
 from sfpo.trl import SFPOConfig, SFPORLOOConfig, SFPORLOOTrainer, SFPOTrainer
-from sfpo.trl.compact import Rows, _rectangles
+from sfpo.trl.compact import Rows, _rectangles, score
 from sfpo.trl.micro_batch import regroup, rows_without_gradient
 from sfpo.trl.rollouts import distinct_share
+from sfpo.trl.self_check import ScoreCheck
 
 ROWS, PROMPT, COMPLETION = 12, 5, 7
 
@@ -49,6 +50,12 @@ def micro_batch(seed=0):
         "old_per_token_logps": -2.5 + 0.2 * torch.randn(ROWS, COMPLETION, generator=generator),
         "ref_per_token_logps": torch.full((ROWS, COMPLETION), -2.5),
     }
+
+
+@pytest.fixture(autouse=True)
+def _no_self_check(monkeypatch):
+    """Which makes forwards of its own, where these tests count forwards."""
+    monkeypatch.setattr(ScoreCheck, "before_scoring", lambda *arguments: None)
 
 
 def make_trainer(tiny_model, tmp_path, compact_passes, trainer_class=SFPOTrainer, config_class=SFPOConfig, **settings):
@@ -223,11 +230,10 @@ def test_long_rows_do_not_stretch_short_ones(tiny_model, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("forward_cost", [0, 3, 8, 1000])
 @pytest.mark.parametrize("seed", range(3))
-def test_rectangles_cost_least(monkeypatch, forward_cost, seed):
-    monkeypatch.setitem(_FORWARD_COST, "cpu", forward_cost)
+def test_rectangles_cost_least(forward_cost, seed):
     lengths = torch.randint(0, 12, (9,), generator=torch.Generator().manual_seed(seed))
     mask = (torch.arange(12) < lengths[:, None]).long()
-    rectangles = list(_rectangles(Rows(mask, mask, mask, mask), count_prompts=False))
+    rectangles = list(_rectangles(Rows(mask, mask, mask, mask), False, forward_cost))
     assert sorted(torch.cat(rectangles).tolist()) == lengths.nonzero()[:, 0].tolist()
 
     def cost(parts):
@@ -258,6 +264,21 @@ def test_a_micro_batch_of_masked_completions_gives_zeros(tiny_model, tmp_path):
     loss, gradients = loss_and_gradient(trainer, inputs)
     assert loss == 0.0
     assert all(not gradient.any() for gradient in gradients.values())
+
+
+@pytest.mark.parametrize("one_forward", [True, False])
+def test_rows_of_masked_completions_have_scores_of_zero(tiny_model, tmp_path, one_forward):
+    """As a chunk of a batch may be, where completions that were cut off are masked."""
+    trainer = make_trainer(tiny_model, tmp_path, True)
+    inputs = micro_batch()
+    inputs["completion_mask"].zero_()
+    rows = Rows(*(inputs[name] for name in ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask")))
+    scores = score(
+        trainer.model, rows, trainer._scorer._head(), share_prompts=not one_forward, one_forward=one_forward
+    )
+    for of_tokens in scores:
+        assert of_tokens.shape == (ROWS, COMPLETION)
+        assert not of_tokens.any()
 
 
 def test_rows_without_gradient():

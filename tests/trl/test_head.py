@@ -13,6 +13,7 @@ from transformers import (
 )
 from trl.trainer.utils import add_fused_lm_head
 
+from sfpo.model.capabilities import projects_to_logits
 from sfpo.trl import head as head_file
 from sfpo.trl.head import Head
 
@@ -58,7 +59,7 @@ def scores_and_gradients(model, head, entropy_weight, autocast=False, adapter=Fa
 
 
 def own_head(model, temperature, chunk):
-    return Head(temperature, model.get_output_embeddings(), chunk)
+    return Head(temperature, model.get_output_embeddings(), chunk, projects_to_logits(model))
 
 
 def projections(model):
@@ -91,19 +92,39 @@ def test_own_logits_score_as_trls_head(make_model, chunk, temperature, entropy_w
 
 def test_no_more_than_a_chunk_is_projected():
     model = plain()
+    head = own_head(model, 1.0, 5)
     tokens = projections(model)
-    scores_and_gradients(model, own_head(model, 1.0, 5), 0.3)
-    # One token of the forward, the same to compare, and 14 tokens in chunks, which the gradient makes again.
-    assert sorted(tokens) == [1, 1, 4, 4, 5, 5, 5, 5]
+    scores_and_gradients(model, head, 0.3)
+    # One token of the forward, and 14 tokens in chunks, which the gradient makes again.
+    assert sorted(tokens) == [1, 4, 4, 5, 5, 5, 5]
 
 
 def test_what_a_model_adds_to_its_logits_is_left_to_trls_head():
     torch.manual_seed(0)
     model = soft_capped()
     add_fused_lm_head(model, outputs=("log_probs", "entropy"))
+    head = own_head(model, 1.0, 5)
     tokens = projections(model)
-    scores_and_gradients(model, own_head(model, 1.0, 5), 0.3)
-    assert tokens == [1, 1]
+    scores_and_gradients(model, head, 0.3)
+    assert tokens == []
+
+
+@pytest.mark.parametrize("make_model", [plain, soft_capped, scaled])
+def test_a_cache_is_extended_by_one_forward_alone(make_model):
+    """Completions attend to their prompts through a cache, which a second forward would extend again."""
+    torch.manual_seed(0)
+    model = make_model()
+    add_fused_lm_head(model, outputs=("log_probs", "entropy"))
+    ids = torch.randint(1, 23, (2, 9))
+    scores = []
+    for chunk in (2 * 4, 3):
+        head = own_head(model, 1.0, chunk)
+        cache = model(input_ids=ids[:, :5], use_cache=True).past_key_values
+        mask = torch.ones_like(ids[:, 5:])
+        scores.append(head.score(model, ids[:, 5:], mask, input_ids=ids[:, 4:8], past_key_values=cache))
+        assert cache.get_seq_length() == 5 + 4
+    for whole, chunks in zip(*scores, strict=True):
+        torch.testing.assert_close(chunks, whole, rtol=1e-4, atol=1e-5)
 
 
 def test_a_projection_with_an_adapter():
@@ -139,9 +160,10 @@ def test_autocast_rounds_no_more_than_in_trls_head(make_model, chunk):
 def test_which_head(monkeypatch):
     monkeypatch.setattr(head_file, "_CHUNK_BYTES", 4 * 23 * 6 + 1)
     model = plain()
-    head = Head.of(model, temperature=0.5, in_float32=False)
-    assert head == Head(0.5, model.lm_head, 6)
+    settings = {"temperature": 0.5, "in_float32": False, "in_chunks": True}
+    head = Head.of(model, **settings)
+    assert head == Head(0.5, model.lm_head, 6, True)
     with torch.autocast("cpu", torch.bfloat16):
-        assert Head.of(model, temperature=0.5, in_float32=False).chunk == 12
-    assert Head.of(model, temperature=0.5, in_float32=True) == Head(0.5)
-    assert Head.of(model.to("meta"), temperature=0.5, in_float32=False) == Head(0.5)
+        assert Head.of(model, **settings).chunk == 12
+    assert Head.of(model, **(settings | {"in_float32": True})) == Head(0.5)
+    assert Head.of(model.to("meta"), **settings) == Head(0.5)

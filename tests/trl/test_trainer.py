@@ -248,6 +248,11 @@ def test_rloo_has_its_slow_fast_twin(tiny_model, tmp_path):
         ({"disable_dropout": False}, "disable_dropout"),
         ({"use_adaptive_entropy": True, "entropy_coef": 0.01}, "use_adaptive_entropy"),
         ({"steps_per_generation": 3, "num_generations": 4}, "divide one another"),
+        ({"neftune_noise_alpha": 5.0}, "neftune_noise_alpha=5.0.*share one objective"),
+        ({"fp16": True}, "fp16, where a gradient that overflows skips its step.*use bf16"),
+        ({"optim": "schedule_free_adamw"}, "schedule_free_adamw, which keeps a second sequence of weights"),
+        ({"optim": "lomo"}, "lomo, which steps within the backward"),
+        ({"optim": "galore_adamw_layerwise"}, "galore_adamw_layerwise, which steps within the backward"),
     ],
 )
 def test_settings_that_contradict_sfpo_are_refused(tmp_path, settings, message):
@@ -269,13 +274,6 @@ def test_without_a_configuration_the_defaults_are_the_documented_ones(tiny_model
     args = trainer.args
     assert (args.inner_steps, args.alpha, args.entropy_window, args.entropy_threshold) == (3, 0.8, 10, 1.5)
     assert (args.gate, args.gate_sides) == ("exit", "upper")
-
-
-def test_the_model_card_names_the_method(tiny_model, tmp_path):
-    train(SFPOTrainer, SFPOConfig, tiny_model, tmp_path, max_steps=1, save_strategy="steps", save_steps=1)
-    card = (tmp_path / "README.md").read_text()
-    assert "trained with SFPO" in card
-    assert "2510.04072" in card
 
 
 def test_an_engine_whose_weights_are_elsewhere_is_refused(tiny_model, tmp_path, monkeypatch):

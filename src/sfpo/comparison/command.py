@@ -7,20 +7,25 @@ from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
-from rich.markdown import Markdown
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from sfpo import disk, interrupt
 from sfpo.comparison import schedule
 from sfpo.comparison.options import CompareOptions, parse_comparison
 from sfpo.comparison.schedule import Job
+from sfpo.comparison.screen import print_tables
 from sfpo.errors import UsageError
-from sfpo.records.comparison import collect, is_finished, run_folder
+from sfpo.options import command_line, config_of
+from sfpo.records.comparison import collect, run_folder
+from sfpo.records.lock import FolderLock
 from sfpo.records.provenance import PROVENANCE, entries_of, extended, provenance
-from sfpo.records.run import METRICS, read_rows
-from sfpo.records.summary import SPECIFICATION, TABLES, as_markdown, write_summary
+from sfpo.records.rows import read_rows
+from sfpo.records.run import METRICS, is_finished, missing_records
+from sfpo.records.summary import SPECIFICATION, TABLES, write_summary
 from sfpo.report.page import write_report
 from sfpo.training.command import quiet_libraries
+from sfpo.whole import write_whole
 
 Specification = dict[str, Any]
 
@@ -34,12 +39,29 @@ def main(arguments: Sequence[str]) -> int:
     quiet_libraries()
     options = parse_comparison(arguments)
     console = Console()
+    if options.dry_run:
+        return _compare(console, options, arguments)
+    again = command_line("compare", arguments)
+    try:
+        with (
+            FolderLock(options.folder, "sfpo compare"),
+            disk.writing_to(options.folder, lambda: f"mend that and continue with: {again}"),
+        ):
+            return _compare(console, options, arguments)
+    except KeyboardInterrupt:
+        for line in ("", f"Stopped. What was made is saved in {options.folder}. Continue with:", again):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+        return interrupt.exit_code()
+
+
+def _compare(console: Console, options: CompareOptions, arguments: Sequence[str]) -> int:
     specification = _specification(options, arguments)
     runs = [(variant["name"], seed) for variant in specification["variants"] for seed in specification["seeds"]]
     jobs = _jobs(options)
     if options.warning:
         console.print(f"[yellow]Warning:[/] {options.warning}", soft_wrap=True)
-    at_a_time = min(options.jobs or schedule.default_jobs(options.example.command.model), len(jobs) or 1)
+    model, trusted = options.example.command.model, options.example.training.trust_remote_code
+    at_a_time = min(options.jobs or schedule.default_jobs(model, trusted), len(jobs) or 1)
     console.print(
         f"{len(jobs)} runs of {options.example.training.max_steps} steps to make, {at_a_time} at a time",
         highlight=False,
@@ -48,17 +70,48 @@ def main(arguments: Sequence[str]) -> int:
         for job in jobs:
             console.print(f"sfpo train {shlex.join(job.arguments)}", highlight=False, markup=False, soft_wrap=True)
         return 0
-    options.folder.mkdir(parents=True, exist_ok=True)
     if jobs:
         specification[PROVENANCE] = extended(specification[PROVENANCE], provenance())
     _save(options, specification)
-    exit_code = _run(console, options, specification, jobs, at_a_time)
-    collect(options.folder, [run for run in runs if is_finished(run_folder(options.folder, *run))])
+    is_stopped = failed = False
+    try:
+        failed = _run(console, options, specification, jobs, at_a_time)
+    except KeyboardInterrupt:
+        is_stopped = True
+    finished = [run for run in runs if is_finished(run_folder(options.folder, *run))]
+    broken = _report_broken(console, options, specification, finished)
+    collect(options.folder, [run for run in finished if run not in broken])
     summary = write_summary(options.folder)
-    console.print(Markdown(as_markdown(summary)))
-    console.print(f"Tables  {options.folder / TABLES}", highlight=False, soft_wrap=True)
-    console.print(f"Report  {write_report(options.folder)}", highlight=False, soft_wrap=True)
-    return exit_code
+    print_tables(console, summary)
+    console.print(f"Tables  {options.folder / TABLES}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"Report  {write_report(options.folder)}", markup=False, highlight=False, soft_wrap=True)
+    if is_stopped:
+        for job in jobs:
+            if not is_finished(job.folder) and (step := _steps_done(job)):
+                console.print(f"{escape(job.label)}: stopped after step {step}", highlight=False)
+        raise interrupt.Interrupted
+    return int(failed or bool(broken))
+
+
+def _report_broken(
+    console: Console, options: CompareOptions, specification: Specification, finished: list[tuple[str, int]]
+) -> list[tuple[str, int]]:
+    """The finished runs whose records have lost something: they fail, instead of missing from the tables in silence."""
+    broken = []
+    for variant, seed in finished:
+        folder = run_folder(options.folder, variant, seed)
+        if (missing := missing_records(folder)) is not None:
+            reason = f"it finished, but {missing}"
+            broken.append((variant, seed))
+            specification["failed"].setdefault(variant, []).append({"seed": seed, "error": reason})
+            console.print(
+                f"[red]{escape(variant)}, seed {seed} cannot be counted[/]: {escape(reason)}. Delete {escape(str(folder))} and repeat the "
+                "command to make it again.",
+                soft_wrap=True,
+            )
+    if broken:
+        _save(options, specification)
+    return broken
 
 
 def _specification(options: CompareOptions, arguments: Sequence[str]) -> Specification:
@@ -72,15 +125,25 @@ def _specification(options: CompareOptions, arguments: Sequence[str]) -> Specifi
         "seeds": options.seeds,
         "sweep": options.sweep,
         "train": options.train,
+        # Recorded, since the file may change, and a reader of the record may not have it.
+        "configuration": {
+            name: value for name, value in config_of(options.train).items() if isinstance(value, str | int | float)
+        },
         "variants": [asdict(variant) for variant in options.variants],
         "failed": {},
         PROVENANCE: [],
     }
     if not path.exists():
-        if options.folder.is_dir() and any(options.folder.iterdir()):
+        # Hidden files are our lock, and what a comparison left that was killed while it wrote its first.
+        if options.folder.is_dir() and any(not path.name.startswith(".") for path in options.folder.iterdir()):
             raise UsageError(f"{options.folder} holds something else than a comparison: choose another --output_dir")
         return specification
-    before = json.loads(path.read_text())
+    try:
+        before = json.loads(path.read_text())
+    except ValueError as error:
+        raise UsageError(
+            f"{path} is not JSON ({error}): delete it to continue with what its runs have made, or choose another --output_dir"
+        ) from error
     if before["train"] != specification["train"]:
         raise UsageError(
             f"{options.folder} holds a comparison of runs with '{shlex.join(before['train'])}': give the same options to "
@@ -110,8 +173,12 @@ def _jobs(options: CompareOptions) -> list[Job]:
 
 def _run(
     console: Console, options: CompareOptions, specification: Specification, jobs: list[Job], at_a_time: int
-) -> int:
-    """Make the runs; the exit code is 1 when one failed, 130 when the user stopped them."""
+) -> bool:
+    """Make the runs, and say whether one failed.
+
+    Raises:
+        Interrupted: the user stopped them.
+    """
     steps = options.example.training.max_steps
     failed = False
     bar = Progress(
@@ -131,32 +198,28 @@ def _run(
             begun = sum(_steps_done(job) / max(1, steps) for job in jobs if job.label not in ended)
             bar.update(task, completed=len(ended) + begun)
 
-        try:
+        with interrupt.finishing("the step that each run is in"):
             for job, reason in schedule.run_all(jobs, at_a_time, show):
                 ended.add(job.label)
                 if reason is None:
-                    accuracy = [r["accuracy"] for r in read_rows(job.folder / METRICS) if r["kind"] == "evaluation"][
-                        -1
-                    ]
-                    console.print(f"{escape(job.label)}: {accuracy:.1%} at the end", highlight=False)
+                    if missing_records(job.folder) is None:
+                        accuracy = [r["accuracy"] for r in read_rows(job.folder / METRICS) if "accuracy" in r][-1]
+                        console.print(f"{escape(job.label)}: {accuracy:.1%} at the end", highlight=False)
                     continue
                 failed = True
                 variant, seed = job.folder.parent.name, int(job.folder.name.removeprefix("seed-"))
                 specification["failed"].setdefault(variant, []).append({"seed": seed, "error": reason})
                 _save(options, specification)
                 console.print(
-                    f"[red]{escape(job.label)} failed[/]: {escape(reason)} (see {job.folder / schedule.LOG})",
+                    f"[red]{escape(job.label)} failed[/]: {escape(reason)} (see {escape(str(job.folder / schedule.LOG))})",
                     soft_wrap=True,
                 )
-        except KeyboardInterrupt:
-            console.print("Stopped. The same command continues.")
-            return 130
-    return int(failed)
+    return failed
 
 
 def _steps_done(job: Job) -> int:
-    return max((row["step"] for row in read_rows(job.folder / METRICS)), default=0)
+    return max((row.get("step", 0) for row in read_rows(job.folder / METRICS)), default=0)
 
 
 def _save(options: CompareOptions, specification: Specification) -> None:
-    (options.folder / SPECIFICATION).write_text(json.dumps(specification, indent=1) + "\n")
+    write_whole(options.folder / SPECIFICATION, json.dumps(specification, indent=1) + "\n")

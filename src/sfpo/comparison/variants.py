@@ -3,11 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 from sfpo.methods import GRPO, METHODS
+from sfpo.model.embedded import EMBEDDED
 from sfpo.options import config_of, flags
 from sfpo.records.settings import chosen_settings, settings_of_run
-from sfpo.settings import AUTO, ONLY_WITH_AUTO
+from sfpo.settings import without_effect
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Variant:
     def arguments_with(self, common: list[str]) -> list[str]:
         """What `sfpo train` is given for it, of the options for all runs those that its method has a use for."""
         method = METHODS[self.method]
-        useless = _useless(self.method, self.settings, common)
+        useless = self.without_effect(common)
         kept = [word for name, words in flags(common) if method.has(name) and name not in useless for word in words]
         config = config_of(common)
         # A file for all runs may set what defines this method: a flag wins over it.
@@ -34,6 +36,14 @@ class Variant:
             self.method,
             *(part for name, value in own.items() for part in (f"--{name}", value)),
         ]
+
+    def without_effect(self, common: Sequence[str]) -> Mapping[str, str]:
+        """The settings that change nothing with the α and the gate of these runs; each with the reason."""
+        return _useless(self.method, self.settings, common)
+
+    def settings_with(self, common: Sequence[str]) -> dict[str, Any]:
+        """The settings of its runs that are chosen, and the defaults of the update's and of the model's."""
+        return _settings(self.method, self.settings, common)
 
 
 def make_variants(
@@ -61,10 +71,15 @@ def _active(method: str, settings: dict[str, str], common: Sequence[str]) -> dic
     return {name: value for name, value in settings.items() if METHODS[method].has(name) and name not in useless}
 
 
-def _useless(method: str, settings: Mapping[str, str], common: Sequence[str]) -> frozenset[str]:
-    """Settings that a method has a use for, but not with the α of these runs."""
-    alpha = settings_of_run(chosen_settings(method, settings, common, config_of(common)))["alpha"]
-    return frozenset() if alpha == AUTO else ONLY_WITH_AUTO
+def _useless(method: str, settings: Mapping[str, str], common: Sequence[str]) -> Mapping[str, str]:
+    """Settings that a method has a use for, but not with the α and the gate of these runs; each with the reason."""
+    chosen = _settings(method, settings, common)
+    return without_effect(chosen["alpha"], chosen["gate"])
+
+
+def _settings(method: str, settings: Mapping[str, str], common: Sequence[str]) -> dict[str, Any]:
+    own = chosen_settings(method, settings, common, config_of(common))
+    return settings_of_run({"model": EMBEDDED} | own)
 
 
 def _name(method: str, active: dict[str, str]) -> str:

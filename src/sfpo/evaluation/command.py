@@ -24,13 +24,16 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from sfpo import disk, interrupt
 from sfpo.evaluation import engines
 from sfpo.evaluation.options import EvalOptions, parse
 from sfpo.evaluation.records import COMPLETIONS, RESULTS, EvaluationRecords
 from sfpo.evaluation.run import Answered, Result, answer, longest_prompt, summarise
+from sfpo.evaluation.sampling import Sampling
 from sfpo.evaluation.vllm_engine import VLLMSettings
 from sfpo.model.load import load_tokenizer
-from sfpo.options import free_folder
+from sfpo.options import command_line, free_folder, without
+from sfpo.records.lock import FolderLock
 from sfpo.tasks.benchmarks import Benchmark, load_benchmark
 
 # What may change when an evaluation is continued: it says where things are and how fast they go.
@@ -52,21 +55,43 @@ def main(arguments: Sequence[str]) -> int:
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     options = parse(arguments)
     console = Console()
-    engine_name = engines.choose(options.engine, options.model)
-    benchmarks = _load(console, options)
-    tokenizer = load_tokenizer(options.model, options.trust_remote_code)
     folder = Path(options.output_dir or free_folder(f"eval-{Path(options.model).stem}"))
-    records = EvaluationRecords(folder, _settings(options, engine_name, benchmarks))
-    missing = sum(len(b.problems) for b in benchmarks) * options.answers - len(records.rows)
-    if records.rows:
-        console.print(f"Continuing {folder}: {len(records.rows):,} answers are there, {missing:,} are to come.")
+    again = command_line("eval", [*without(arguments, "output_dir"), "--output_dir", str(folder)])
     try:
+        return _evaluate(console, options, folder, again)
+    except KeyboardInterrupt:
+        for line in ("", f"Stopped. {_answers_in(folder):,} answers are saved in {folder}. Continue with:", again):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+        return interrupt.exit_code()
+
+
+def _evaluate(console: Console, options: EvalOptions, folder: Path, again: str) -> int:
+    engine_name = engines.choose(options.engine, options.model)
+    tokenizer = load_tokenizer(options.model, options.trust_remote_code)
+    benchmarks = _load(console, options)
+    with (
+        FolderLock(folder, "sfpo eval") as lock,
+        disk.writing_to(folder, lambda: f"mend that and continue with: {again}"),
+    ):
+        records = EvaluationRecords(folder, _settings(options, engine_name, benchmarks))
+        missing = sum(len(b.problems) for b in benchmarks) * options.answers - len(records.rows)
+        if records.torn:
+            console.print(
+                f"[yellow]Warning:[/] {COMPLETIONS} had {records.torn} torn row{'s' if records.torn > 1 else ''}, now dropped; "
+                "the answers are made again.",
+                soft_wrap=True,
+            )
+        if records.rows:
+            console.print(
+                f"Continuing {escape(str(folder))}: {len(records.rows):,} answers are there, {missing:,} are to come."
+            )
         if missing:
+            temperature = 0.0 if options.greedy else options.temperature
             engine = engines.start(
                 engine_name,
                 options.model,
                 tokenizer,
-                options.sampling,
+                Sampling(temperature, options.top_p, options.max_new_tokens),
                 options.dtype,
                 options.trust_remote_code,
                 longest_prompt(tokenizer, benchmarks, options.prompt_template),
@@ -77,14 +102,17 @@ def main(arguments: Sequence[str]) -> int:
                     options.vllm_tensor_parallel_size,
                 ),
             )
-            _answer_all(console, options, engine, tokenizer, benchmarks, records)
-    except KeyboardInterrupt:
-        console.print(
-            f"\nStopped after {len(records.rows):,} answers. Continue with the same command and --output_dir {folder}."
-        )
-        return 130
-    _finish(console, options, benchmarks, records)
+            with interrupt.finishing("this batch of answers"):
+                _answer_all(console, options, engine, tokenizer, benchmarks, records, lock)
+        _finish(console, options, benchmarks, records)
     return 0
+
+
+def _answers_in(folder: Path) -> int:
+    try:
+        return (folder / COMPLETIONS).read_bytes().count(b"\n")
+    except OSError:
+        return 0
 
 
 def _load(console: Console, options: EvalOptions) -> list[Benchmark]:
@@ -124,6 +152,7 @@ def _answer_all(
     tokenizer: Any,
     benchmarks: list[Benchmark],
     records: EvaluationRecords,
+    lock: FolderLock,
 ) -> None:
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[right]}"),
@@ -148,7 +177,7 @@ def _answer_all(
                 template=options.prompt_template,
                 seed=options.seed,
                 done={(row["id"], row["sample"]) for row in before},
-                keep=_Keep(records, progress, bar, benchmark.name),
+                keep=_Keep(records, progress, bar, benchmark.name, lock),
             )
             if not console.is_terminal:
                 result = summarise(benchmark.name, records.of(benchmark.name))
@@ -160,13 +189,18 @@ def _answer_all(
 
 
 class _Keep:
-    """Records a batch and shows how far the benchmark is."""
+    """Records a batch and shows how far the benchmark is; ends here where the user asked to stop."""
 
-    def __init__(self, records: EvaluationRecords, progress: Progress, bar: TaskID, benchmark: str) -> None:
+    def __init__(
+        self, records: EvaluationRecords, progress: Progress, bar: TaskID, benchmark: str, lock: FolderLock
+    ) -> None:
         self._records, self._progress, self._bar, self._benchmark = records, progress, bar, benchmark
+        self._lock = lock
 
     def __call__(self, rows: list[Answered]) -> None:
+        self._lock.check()
         self._records.add(rows)
+        interrupt.check()
         so_far = self._records.of(self._benchmark)
         right = sum(row["correct"] for row in so_far) / len(so_far)
         self._progress.update(self._bar, completed=len(so_far), right=f"{right:.1%} right")
@@ -184,6 +218,7 @@ def _finish(console: Console, options: EvalOptions, benchmarks: list[Benchmark],
         )
     console.print(
         f"Results      {records.folder / RESULTS}\nCompletions  {records.folder / COMPLETIONS}",
+        markup=False,
         highlight=False,
         soft_wrap=True,
     )

@@ -41,17 +41,22 @@ class TransformersEngine:
             room = min(room, self.positions - max(map(len, prompts)))
         was_training = self._model.training
         self._model.eval()
-        # The caller's random numbers are left as they were. A batch is drawn from one stream, named by its first seed.
-        with torch.random.fork_rng():
-            torch.manual_seed(seeds[0])
-            completions = sample(
-                self._model,
-                self._tokenizer,
-                prompts,
-                max_new_tokens=room,
-                temperature=self._sampling.temperature,
-                top_p=self._sampling.top_p,
+        # Each completion has its own random numbers, whatever batch it is made in.
+        uniforms = [
+            torch.rand(
+                self._sampling.max_new_tokens, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)
             )
+            for seed in seeds
+        ]
+        completions = sample(
+            self._model,
+            self._tokenizer,
+            prompts,
+            uniforms=torch.stack(uniforms),
+            max_new_tokens=room,
+            temperature=self._sampling.temperature,
+            top_p=self._sampling.top_p,
+        )
         self._model.train(was_training)
         return completions
 
@@ -95,13 +100,13 @@ def start(
         UsageError: the model cannot be loaded, or vLLM does not start.
     """
     if engine == "vllm":
-        source, _ = resolve(model)
+        source, _ = resolve(model, trust_remote_code)
         return VLLMEngine(source, sampling, dtype, trust_remote_code, longest_prompt, vllm_settings)
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     weights = load_model(
         model,
         dtype="float32" if dtype == "auto" and accelerator is None else dtype,
-        trust_remote_code=trust_remote_code or None,
+        trust_remote_code=trust_remote_code,
     )
     if accelerator is None:
         cpu.prepare_cpu(weights)

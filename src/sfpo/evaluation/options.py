@@ -1,16 +1,21 @@
-"""What `sfpo eval` takes."""
+"""What `sfpo eval` takes; needs no torch."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-
-from transformers import HfArgumentParser
+from os.path import isdir
 
 from sfpo.errors import UsageError
-from sfpo.evaluation.sampling import Sampling
+from sfpo.fields import options_of
+from sfpo.model import hub
 from sfpo.model.embedded import EMBEDDED
-from sfpo.options import OneLineErrors, check_at_least
-from sfpo.tasks.benchmarks import KNOWN, SIX, names_of
+from sfpo.nearest import unknown
+from sfpo.options import Parser, add_option, check_at_least, with_underscores
+from sfpo.tasks.catalog import KNOWN, SIX, names_of
 from sfpo.tasks.templates import TEMPLATES, check_template
+
+_DTYPES = ("auto", "bfloat16", "float16", "float32")
+_ENGINES = ("auto", "transformers", "vllm")
 
 
 @dataclass
@@ -78,17 +83,20 @@ class EvalOptions:
     )
 
     @property
-    def sampling(self) -> Sampling:
-        return Sampling(0.0 if self.greedy else self.temperature, self.top_p, self.max_new_tokens)
-
-    @property
     def answers(self) -> int:
         """How many to each problem."""
         return self.samples if self.samples is not None else 1 if self.greedy else 4
 
 
-class _Parser(OneLineErrors, HfArgumentParser):  # type: ignore[misc]
-    """The parser of a dataclass."""
+def first_look(arguments: Sequence[str]) -> None:
+    """Print the help if it is asked for, and refuse what is wrong whatever the model and the data.
+
+    Raises:
+        SystemExit: the help was printed.
+        UsageError: see `parse`.
+    """
+    options = parse(arguments)
+    hub.look(options.model, options.data_path is None and any(name in KNOWN for name in options.benchmarks))
 
 
 def parse(arguments: Sequence[str]) -> EvalOptions:
@@ -97,15 +105,23 @@ def parse(arguments: Sequence[str]) -> EvalOptions:
     Raises:
         UsageError: an unknown or contradictory option.
     """
-    parser = _Parser(EvalOptions, prog="sfpo eval", allow_abbrev=False)
-    options: EvalOptions
-    try:
-        (options,) = parser.parse_args_into_dataclasses(list(arguments), look_for_args_file=False)
-    except ValueError as error:  # the parser's way to say that a flag is unknown
-        unknown = str(error).rpartition(": ")[2]
-        raise UsageError(f"unrecognized arguments: {unknown} (see sfpo eval --help)") from error
+    parser = parser_of()
+    options = EvalOptions(**vars(parser.parse_args(with_underscores(arguments))))
     _check(options)
     return options
+
+
+def parser_of() -> Parser:
+    """The parser of these options."""
+    parser = Parser(
+        prog="sfpo eval",
+        description="Answer maths benchmarks with a model, and say how many answers are right. Without any option: the "
+        "paper's six benchmarks, four answers to each problem.",
+        allow_abbrev=False,
+    )
+    for option in options_of(EvalOptions):
+        add_option(parser, option)
+    return parser
 
 
 def _check(options: EvalOptions) -> None:
@@ -113,14 +129,18 @@ def _check(options: EvalOptions) -> None:
     check_template(options.prompt_template, auto=False)
     check_at_least(1, options, "samples", "limit", "max_new_tokens", "batch_size")
     check_at_least(1, options, "vllm_max_model_length", "vllm_tensor_parallel_size")
+    check_at_least(0, options, "seed")
     share = options.vllm_gpu_memory_utilization
     if share is not None and not 0 < share <= 1:
         raise UsageError(f"--vllm_gpu_memory_utilization must be in (0, 1], got {share}")
     if options.greedy and options.answers > 1:
         raise UsageError("--greedy gives the same answer every time: leave --samples out")
-    if not options.greedy and options.temperature <= 0:
+    if not options.greedy and not 0 < options.temperature < math.inf:
         raise UsageError(f"--temperature must be positive, got {options.temperature}: for the likeliest, say --greedy")
     if not 0 < options.top_p <= 1:
         raise UsageError(f"--top_p must be in (0, 1], got {options.top_p}")
-    if options.dtype not in ("auto", "bfloat16", "float16", "float32"):
-        raise UsageError(f"unknown dtype '{options.dtype}': choose among auto, bfloat16, float16, float32")
+    for kind, value, known in (("dtype", options.dtype, _DTYPES), ("engine", options.engine, _ENGINES)):
+        if value not in known:
+            raise UsageError(unknown(kind, value, known))
+    if options.data_path is not None and not isdir(options.data_path):
+        raise UsageError(f"there is no folder {options.data_path}: give the one with the benchmarks to --data_path")

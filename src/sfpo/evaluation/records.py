@@ -6,19 +6,23 @@ are in both JSON files.
 """
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from sfpo.errors import UsageError
 from sfpo.evaluation.run import Answered, Result
 from sfpo.records.provenance import PROVENANCE, Entry, entries_of, extended, provenance
+from sfpo.records.rows import append_rows, mend_rows
+from sfpo.whole import write_whole
 
 COMPLETIONS, RESULTS, SETTINGS = "completions.jsonl", "results.json", "settings.json"
 
 
 class EvaluationRecords:
-    """Open a folder for the evaluation that `settings` describe; `rows` are the completions it already has.
+    """Open a folder for the evaluation that `settings` describe.
+
+    `rows` are the completions it already has. `torn` is how many lines of them a run that was killed left torn: they are
+    dropped, and made again.
 
     Raises:
         UsageError: the folder holds something else.
@@ -31,7 +35,7 @@ class EvaluationRecords:
         self._provenance = self._check()
         folder.mkdir(parents=True, exist_ok=True)
         self._write_settings()
-        self.rows = self._read()
+        self.rows, self.torn = self._read()
 
     def add(self, rows: list[Answered]) -> None:
         """Append a batch, on the disk when this returns."""
@@ -39,11 +43,7 @@ class EvaluationRecords:
             self._is_noted = True
             self._provenance = extended(self._provenance, provenance())
             self._write_settings()
-        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        with (self.folder / COMPLETIONS).open("a", encoding="utf-8") as file:
-            file.write(lines)
-            file.flush()
-            os.fsync(file.fileno())
+        append_rows(self.folder / COMPLETIONS, rows)
         self.rows += rows
 
     def of(self, benchmark: str) -> list[Answered]:
@@ -72,7 +72,12 @@ class EvaluationRecords:
             return []
         if not (self.folder / COMPLETIONS).exists():
             return []  # stopped before the first answer: nothing depends on its settings
-        before = json.loads(path.read_text())
+        try:
+            before = json.loads(path.read_text())
+        except ValueError as error:
+            raise UsageError(
+                f"{path} is not JSON ({error}), so nothing says what made the completions beside it: choose another --output_dir"
+            ) from error
         made_by = entries_of(before)
         before.pop(PROVENANCE, None)
         different = [name for name in self._settings | before if self._settings.get(name) != before.get(name)]
@@ -84,22 +89,16 @@ class EvaluationRecords:
             )
         return made_by
 
-    def _read(self) -> list[Answered]:
-        path = self.folder / COMPLETIONS
-        if not path.exists():
-            return []
-        content = path.read_bytes()
-        # A run that was killed while it wrote leaves a line without an end: that completion will be made again.
-        whole = content[: content.rfind(b"\n") + 1]
-        if len(whole) < len(content):
-            os.truncate(path, len(whole))
-        return [json.loads(line) for line in whole.decode().split("\n") if line]
+    def _read(self) -> tuple[list[Answered], int]:
+        rows, torn = mend_rows(self.folder / COMPLETIONS)
+        once: dict[Any, Answered] = {}
+        for row in rows:  # an answer counts once, whatever wrote it twice
+            once.setdefault((row["benchmark"], row["id"], row["sample"]), row)
+        return list(once.values()), torn
 
 
 def _replace(path: Path, value: dict[str, Any]) -> None:
-    new = path.with_name(path.name + ".new")
-    new.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-    new.replace(path)
+    write_whole(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def _short(value: Any) -> str:

@@ -63,16 +63,15 @@ def answer(
     """Answer each problem `samples` times and give each graded batch to `keep`.
 
     Args:
-        done: problem ids and sample numbers that were answered before.
+        done: problem ids and sample numbers that were answered before. A batch of which some are missing is made whole, and
+            of it only those are kept: sums round differently in batches of other sizes.
     """
-    wanted = [
-        (problem, number)
-        for problem in benchmark.problems
-        for number in range(samples)
-        if (problem.id, number) not in done
-    ]
+    wanted = [(problem, number) for problem in benchmark.problems for number in range(samples)]
     for start in range(0, len(wanted), batch_size):
         batch = wanted[start : start + batch_size]
+        missing = [(problem.id, number) not in done for problem, number in batch]
+        if not any(missing):
+            continue
         prompts = [as_prompt(problem.problem, template) for problem, _ in batch]
         # Seeds name the completion, so that a run that was interrupted goes on as it would have.
         seeds = [zlib.crc32(f"{seed} {benchmark.name} {problem.id} {number}".encode()) for problem, number in batch]
@@ -92,9 +91,10 @@ def answer(
                     "tokens": completion.tokens,
                     "cut_off": completion.cut_off,
                 }
-                for (problem, number), prompt, completion, status in zip(
-                    batch, prompts, completions, verdicts, strict=True
+                for (problem, number), prompt, completion, status, is_missing in zip(
+                    batch, prompts, completions, verdicts, missing, strict=True
                 )
+                if is_missing
             ]
         )
 

@@ -20,6 +20,13 @@ _CALLS = {
 }
 _CALL = re.compile(rf"(?<![A-Za-z])\\?{_MODULE}({'|'.join(_CALLS)})\s*\(|\\sqrt\s*(\[[^\[\]]*\])\s*\(|\^\s*\(")
 _PI = re.compile(rf"(?<![\\A-Za-z]){_MODULE}pi(?![A-Za-z])")
+_FUNCTIONS = {
+    "log2": r"\log_{2}", "log10": r"\log_{10}", "asin": r"\arcsin ", "acos": r"\arccos ", "atan": r"\arctan ", "math.log": r"\ln ",
+    "np.log": r"\ln ", "numpy.log": r"\ln ",
+}  # fmt: skip
+_FUNCTION = re.compile(
+    r"(?<![\\A-Za-z.])(?:(?:np|numpy|math|sympy)\.(?!log\())?(log2|log10|asin|acos|atan|(?:math|np|numpy)\.log)(?=\s*\()"
+)
 _EXPONENT = re.compile(r"\^\s*([-+]?\d+(?:\.\d+)?)")
 _FRACTION = re.compile(r"\b(?:Fraction|Rational)\(\s*([-+]?\d+)\s*,\s*(\d+)\s*\)")
 
@@ -27,7 +34,7 @@ _FRACTION = re.compile(r"\b(?:Fraction|Rational)\(\s*([-+]?\d+)\s*,\s*(\d+)\s*\)
 def from_code(text: str) -> str:
     """`text` with code's powers, calls and constants as LaTeX; LaTeX stays as it is."""
     text = _FRACTION.sub(r"\\frac{\1}{\2}", text.replace("**", "^"))
-    text = _PI.sub(r"\\pi ", text)
+    text = _FUNCTION.sub(lambda m: _FUNCTIONS[m.group(1)], _PI.sub(r"\\pi ", text))
     if "(" in text:
         text = _with_braces(text)
     # x^12 is a power of twelve in code, and hardly ever anything else in LaTeX.

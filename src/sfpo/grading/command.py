@@ -26,15 +26,7 @@ def main(arguments: Sequence[str]) -> int:
     Raises:
         UsageError: missing or unreadable input.
     """
-    parser = Parser(
-        prog="sfpo grade",
-        description="Grade answers: one with --gold and --response, or a JSONL file with both as columns. Prints one "
-        "JSON verdict per answer; a `correct` column adds a summary on stderr (rows marked `ambiguous` left out).",
-    )
-    parser.add_argument("file", nargs="?", type=Path, help="JSONL file with columns `gold` and `response`")
-    parser.add_argument("--gold", help="the right answer")
-    parser.add_argument("--response", help="the response to grade")
-    options = parser.parse_args(arguments)
+    options = parser().parse_args(arguments)
     if options.file is None:
         if options.gold is None or options.response is None:
             raise UsageError("give a JSONL file, or both --gold and --response")
@@ -46,6 +38,20 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
+def parser() -> Parser:
+    """The parser of the command's options."""
+    made = Parser(
+        prog="sfpo grade",
+        description="Grade answers: one with --gold and --response, or a JSONL file with both as columns. Prints one "
+        "JSON verdict per answer; a `correct` column adds a summary on stderr (rows marked `ambiguous` left out).",
+        allow_abbrev=False,
+    )
+    made.add_argument("file", nargs="?", type=Path, help="JSONL file with columns `gold` and `response`")
+    made.add_argument("--gold", help="the right answer")
+    made.add_argument("--response", help="the response to grade")
+    return made
+
+
 def _grade_file(path: Path) -> None:
     # Read first: a broken line at the end should not cost an hour of grading.
     rows = list(_rows(path))
@@ -54,33 +60,46 @@ def _grade_file(path: Path) -> None:
     verdicts: list[Verdict] = []
     remaining = iter(rows)
     while batch := list(islice(remaining, _BATCH)):
-        for verdict in grade_all([(str(row["gold"]), row["response"]) for row in batch]):
+        for verdict in grade_all([(row["gold"], row["response"]) for row in batch]):
             _print(verdict)
             verdicts.append(verdict)
-    if any("correct" in row for row in rows):
+    if any(row["correct"] is not None for row in rows):
         print(_summary(rows, verdicts), file=sys.stderr)
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, ValueError) as error:
         raise UsageError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            # A gold is the text that the file has: 0.10 and integers of any length included.
+            row = json.loads(line, parse_int=str, parse_float=str, parse_constant=str)
         except json.JSONDecodeError as error:
             raise UsageError(f"{path}, line {number}: not JSON ({error.msg})") from error
+        except RecursionError as error:
+            raise UsageError(f"{path}, line {number}: nested too deep") from error
         if not isinstance(row, dict):
             raise UsageError(f"{path}, line {number}: not a JSON object")
         missing = [column for column in ("gold", "response") if row.get(column) is None]
         if missing:
             raise UsageError(f"{path}, line {number}: no value for {' and '.join(missing)}")
-        if not isinstance(row["response"], str) or not isinstance(row["gold"], str | int | float):
+        if not isinstance(row["response"], str) or not isinstance(row["gold"], str):
             raise UsageError(f"{path}, line {number}: gold and response must be text")
+        row["correct"] = _truth(row.get("correct"), path, number)
         yield row
+
+
+def _truth(value: Any, path: Path, number: int) -> bool | None:
+    """A label, as JSON or a number spells it; None where there is none."""
+    if value is None or isinstance(value, bool):
+        return value
+    if value in ("0", "1"):
+        return bool(value == "1")
+    raise UsageError(f"{path}, line {number}: correct must be true or false, got {value}")
 
 
 def _print(verdict: Verdict) -> None:
@@ -90,9 +109,9 @@ def _print(verdict: Verdict) -> None:
 
 def _summary(rows: list[dict[str, Any]], verdicts: list[Verdict]) -> str:
     judged = [
-        (bool(row["correct"]), verdict)
+        (row["correct"], verdict)
         for row, verdict in zip(rows, verdicts, strict=True)
-        if "correct" in row and not row.get("ambiguous")
+        if row["correct"] is not None and row.get("ambiguous") in (None, False, "0")
     ]
     statuses = Counter(verdict.status for verdict in verdicts)
     accepts = sum(verdict.correct and not truth for truth, verdict in judged)

@@ -32,8 +32,8 @@ _BETWEEN_BOXES = re.compile(
     r"(?:[\s$,;]|\\[()\[\]]|\\(?:quad|qquad)(?![A-Za-z])|\\text\{\s*(?:and|or)\s*\}|\band\b|\bor\b|[A-Za-z]\s*=)*"
 )
 _LABEL = re.compile(
-    r"(?:\bfinal\s+answer|\banswer|\brespuesta|\bréponse|\bantwort|\bresposta|\brisposta|\bответ|答案|答え|答|回答|정답)"
-    r"[\s*_]*(?:(?::|：|=)|(?:is|es|est|ist|è|é|是|は|은|는)(?![A-Za-zÀ-ÿ])[\s*_]*:?|(?=\\\(|\\\[|\$|\*\*))[ \t*_]*",
+    r"(?:\bfinal\s+answer|\banswer|\brespuesta|\bréponse|\bantwort|\bresposta|\brisposta|\bответ|答案|答え|答|回答|故选|정답)"
+    r"[\s*_]*(?:(?::|：|=)|(?:is|es|est|ist|è|é|是|为|為|は|은|는)(?![A-Za-zÀ-ÿ])[\s*_]*:?|(?=\\\(|\\\[|\$|\*\*))[ \t*_]*",
     re.IGNORECASE,
 )
 _HEADING = re.compile(r"(?im)^[ \t#*_]*(?:final[ \t]+)?answer[ \t*_:]*$")
@@ -44,15 +44,45 @@ _CURRENCY = re.compile(r"\$(?=\d[\d,]*(?:\.\d+)?(?:\s+(?:[^$\n]*(?:\s\$|\$\d)|[^
 _ASIDE = re.compile(
     r"\((?:not|rather than|instead of|since|because|as|where|i\.e\.)(?!\w)[^()]*\)|,\s*not\b[^,.;]*$", re.IGNORECASE
 )
+# What denies or only supposes the statement whose label follows: "I doubt that the", "if the", "it is not true that the".
+_DENIED = re.compile(
+    r"\b(?:if|whether|suppose|supposing|assume|assuming|unless|doubt|deny|impossible|unlikely|false|wrong|incorrect|untrue|not|hardly"
+    r"|[a-z]+n't)(?:\s+(?:that|the|my|our|your|this|final|correct|right|best|only|true|case|say|think|believe|sure))*[\s*_]*$",
+    re.IGNORECASE,
+)
+_RETRACTED = re.compile(
+    r"[-–—.,;:!?(\n]\s*(?:wait|oops|sorry|scratch that|on second thought|correction|my mistake|no[,.!])(?!\w)|\bI mea(?:n|nt)\b"
+    r"|\b(?:that|this)(?: is|'s) (?:wrong|incorrect|not right)\b",
+    re.IGNORECASE,
+)
+# "It is not [box]" and "[box] is wrong" do not commit to what is in the box.
+_DENIED_BEFORE = re.compile(
+    r"(?:\b(?:not|cannot|never)|n't)(?:\s+(?:be|equal|equals|to|the|answer|is|just))*[\s$\\(\[:*]*$", re.IGNORECASE
+)
+_DENIED_BEHIND = re.compile(
+    r"[\s$\\)\]*]*(?:(?:is|was)\s+(?:clearly\s+|also\s+)?(?:wrong|incorrect|false|impossible|invalid)|(?:(?:is|was)\s+not|isn't|wasn't)"
+    r"\s+(?:the|an?)?\s*(?:answer|solution|correct|right|valid|possible)|fails|(?:does\s+not|doesn't)\s+work|can(?:not|'t)\s+be)\b",
+    re.IGNORECASE,
+)
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n")
+_NEARBY = 60
+_BETWEEN_BOLD = re.compile(r"(?:[\s,;()]|\band\b|\bor\b|\bmaybe\b|\bperhaps\b|\bpossibly\b)+", re.IGNORECASE)
+_EMPHASIS = re.compile(r"(?<![\w)\]}*])\*\*(?=[^\s*])([^*\n]+)\*\*(?![\w(*])")
+_QUOTED = re.compile(r"([\"'`“‘])([^\"'`“”‘’]+)[\"'`”’]")
+_POLITE_ENDING = re.compile(r"(?:です|である|입니다|이다)$")
+_MODULE = re.compile(r"(?<![\w.])(?:np|numpy|math|sympy)\.(?=pi\b)")
 _NEGATED = re.compile(r"\b(?:not|isn't|aren't|cannot|can't|never|neither)\b", re.IGNORECASE)
 # Seven words and nothing else.
 _PROSE = re.compile(r"(?:[A-Za-z',;:-]+\s+){6,}[A-Za-z',;:-]+")
 _IMPLIES = re.compile(r"=>|⇒|\\(?:implies|Rightarrow|Longrightarrow)(?![A-Za-z])")
 _OPTION_FIRST = re.compile(r"\(?([A-J])[).:](?:\s|$)")
-_OPTION = re.compile(r"(?<![\w'])\(?([A-J])\)?(?=[\s.*]*$)")
+_OPTION = re.compile(r"(?<![\w'-])\(?([A-J])\)?(?=[\s.*]*$)")
 _UNFINISHED = re.compile(r"(?:[=+\-*/^,(\[{]|\\[a-zA-Z]+\{[^}]*)\s*$")
 # A statement longer than this is prose that happens to follow a label, not an answer.
 _LONGEST_STATEMENT = 100_000
+_LONGEST_RETRACTION = 300
+_LONGEST_LINE = 1000
+_MOST_JOINED = 8
 # Characters of a response that are read in a few milliseconds, a tenth of a second at worst. A worker reads longer ones.
 READ_AT_ONCE = 20_000
 
@@ -112,7 +142,8 @@ def _boxed(text: str) -> str | None:
         else:
             spans.append((match.start(), end, content))
             outer_end = end
-    final = spans[-1][2]
+    spans = [span for span in spans if not _is_denied(text, span[0], span[1])]
+    final = spans[-1][2] if spans else None
     if final is None:
         return None
     answers = [final.strip()]
@@ -124,6 +155,12 @@ def _boxed(text: str) -> str | None:
     # Empty for a lone empty box; an enumeration repeats its values only by accident.
     unique = list(dict.fromkeys(reversed(answers)))
     return unique[0] if len(unique) == 1 else " , ".join(answer for answer in unique if answer)
+
+
+def _is_denied(text: str, start: int, end: int) -> bool:
+    """Whether the sentence around a box or bold text says that it is not the answer."""
+    before, after = text[max(0, start - _NEARBY) : start], text[end : end + _NEARBY]
+    return bool(_DENIED_BEFORE.search(before) or _DENIED_BEHIND.match(after))
 
 
 def _matching_braces(text: str) -> dict[int, int]:
@@ -145,32 +182,28 @@ def _stated(text: str) -> Answer | None:
     if "####" in text:
         line = text.rpartition("####")[2].strip().partition("\n")[0]
         return _from_statement(line)
-    label = None
-    for label in _LABEL.finditer(text):  # noqa: B007 - the last one is wanted
-        pass
-    heading = None
-    for heading in _HEADING.finditer(text):  # noqa: B007
-        pass
-    if heading is not None and (label is None or heading.start() >= label.start()):
-        label = heading
+    if "<answer>" in text:
+        inside = text.rpartition("<answer>")[2].partition("</answer>")[0]
+        return _from_statement(_first_block(inside.strip()))
+    label, denied = _last_label(text)
     if label is not None:
-        rest = text[label.end() :].lstrip()
+        rest = _opened_bold(text, label) + text[label.end() :].lstrip()
         statement = _first_sentence(_first_block(rest))
         answer = _from_statement(statement)
         if answer is not None:
-            return answer
+            # An answer is short: what retracts it stands close behind it.
+            is_retracted = _RETRACTED.search(rest[:_LONGEST_RETRACTION], _value_end(rest))
+            return None if is_retracted else answer
         # What the label introduces is no answer: only what comes after it may be one.
         text = rest[rest.index(statement) + len(statement) :]
+    elif denied is not None:
+        text = "".join(_SENTENCE_END.split(text[denied.end() :], maxsplit=1)[1:])
     paragraphs = [part for part in re.split(r"\n\s*\n", text.strip()) if part.strip()]
     if not paragraphs:
         return None
-    bold = None
-    for bold in _BOLD.finditer(paragraphs[-1]):  # noqa: B007
-        pass
-    if bold is not None:
-        content = next(group for group in bold.groups() if group)
-        if not content.rstrip().endswith(":"):
-            return _from_statement(content)
+    content = _bold(paragraphs[-1])
+    if content is not None and not content.rstrip().endswith(":"):
+        return _from_statement(content)
     if (first := _OPTION_FIRST.match(paragraphs[0].strip())) and len(paragraphs) == 1 and "\n" not in text.strip():
         return Answer(first.group(1), first.group(1))
     last = paragraphs[-1].strip()[-_LONGEST_STATEMENT:]
@@ -179,10 +212,51 @@ def _stated(text: str) -> Answer | None:
         return _from_statement(display.group(1) or display.group(2))
     # 4! is a factorial.
     sentence = re.split(r"(?<=[.!?])(?<!\d!)\s+(?=\S)", last)[-1].rpartition("\n")[2]
-    if _UNFINISHED.search(sentence):
+    if _UNFINISHED.search(sentence) or sentence.endswith("?"):
         return None
     answer = _from_statement(sentence, is_labelled=False)
     return None if answer is not None and _PROSE.fullmatch(answer.text) else answer
+
+
+def _bold(text: str) -> str | None:
+    """The last bold text that is not denied, with those that it is joined to: 7 or 8."""
+    found = [match for match in _BOLD.finditer(text) if not _is_denied(text, match.start(), match.end())]
+    if not found:
+        return None
+    first = len(found) - 1
+    while (
+        first
+        and len(found) - first < _MOST_JOINED
+        and _BETWEEN_BOLD.fullmatch(text[found[first - 1].end() : found[first].start()])
+    ):
+        first -= 1
+    return _EMPHASIS.sub(r"\1", text[found[first].start() : found[-1].end()]).strip("*_")
+
+
+def _last_label(text: str) -> tuple[re.Match[str] | None, re.Match[str] | None]:
+    """The last label of an answer, and the last one whose statement is denied or only supposed."""
+    label = denied = None
+    for match in reversed(list(_LABEL.finditer(text))):
+        if not _DENIED.search(text, max(0, match.start() - _NEARBY), match.start()):
+            label = match
+            break
+        denied = denied or match
+    for heading in _HEADING.finditer(text):
+        if label is None or heading.start() >= label.start():
+            label = heading
+    return label, denied
+
+
+def _opened_bold(text: str, label: re.Match[str]) -> str:
+    """The mark of bold text that a label swallowed and that its statement closes."""
+    line = text[text.rfind("\n", 0, label.start()) + 1 : label.end()][-_LONGEST_LINE:]
+    return "**" if label.group().endswith("**") and line.count("**") % 2 else ""
+
+
+def _value_end(statement: str) -> int:
+    """Where the first value of a statement may end: a retraction stands behind it."""
+    value = re.search(r"[\d$]|\\[(\[]|\b[A-J]\b", statement)
+    return value.end() if value else len(statement)
 
 
 def _first_block(text: str) -> str:
@@ -203,7 +277,10 @@ def _first_sentence(statement: str) -> str:
 
 def _from_statement(statement: str, is_labelled: bool = True) -> Answer | None:
     """The value in a statement such as `42.`, `the volume is $120$ cubic metres` or `not 42 but 41`."""
-    whole = statement.strip().strip("*_ \t\n").removesuffix(".").strip("*_ ")
+    whole = _EMPHASIS.sub(r"\1", statement).strip().strip("*_ \t\n").rstrip("。").removesuffix(".").strip("*_ ")
+    whole = _MODULE.sub("", _POLITE_ENDING.sub("", whole))
+    if quoted := _QUOTED.fullmatch(whole):
+        whole = quoted.group(2)
     if not whole or len(whole) > _LONGEST_STATEMENT:
         return None
     value = _CURRENCY.sub("", _ASIDE.sub("", _IMPLIES.split(whole)[-1])).strip()
@@ -212,7 +289,7 @@ def _from_statement(statement: str, is_labelled: bool = True) -> Answer | None:
         # Numbers in a row are no list: the last one stands.
         return Answer(value.split()[-1], whole)
     prose = re.sub(r"\\[a-z]+\{[^{}]*\}|\\[A-Za-z]+", " ", FORMULA.sub(" ", value))
-    if not any(is_prose_word(word) for word in re.findall(r"(?<![\\A-Za-z])[A-Za-z]{2,}", prose)):
+    if not any(is_prose_word(word) for word in re.findall(r"(?<![\\A-Za-z])(?:[A-Za-z]{2,}|(?:[a-z]\.){2,})", prose)):
         return Answer(with_unit(value), whole) if re.search(r"\w|\\", value) else None
     if has_values(value):
         answer = commitment(value, is_labelled)

@@ -68,6 +68,11 @@ def _is_odd_root(value: Any) -> bool:
 
 
 def _domain(value: Any) -> tuple[Any, ...]:
-    """What must not be negative: radicands of even roots, and what logarithms are taken of."""
+    """What must not be negative: radicands of even roots, what logarithms are taken of, and what is counted in binomials."""
     roots = (power.base for power in value.atoms(sympy.Pow) if power.exp.is_Rational and power.exp.q % 2 == 0)
-    return (*roots, *(logarithm.args[0] for logarithm in value.atoms(sympy.log)))
+    counts = (
+        part
+        for binomial in value.atoms(sympy.binomial)
+        for part in (*binomial.args, binomial.args[0] - binomial.args[1])
+    )
+    return (*roots, *(logarithm.args[0] for logarithm in value.atoms(sympy.log)), *counts)

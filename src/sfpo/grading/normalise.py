@@ -27,7 +27,7 @@ _FUNCTIONS = "arcsin|arccos|arctan|sinh|cosh|tanh|sin|cos|tan|cot|sec|csc|log|ln
 
 # Names for the same thing. Applied as whole commands.
 _COMMANDS = {
-    "dfrac": r"\frac", "tfrac": r"\frac", "cfrac": r"\frac", "geq": r"\ge ", "geqslant": r"\ge ", "leq": r"\le ",
+    "dfrac": r"\frac", "tfrac": r"\frac", "cfrac": r"\frac", "nicefrac": r"\frac", "sfrac": r"\frac", "geq": r"\ge ", "geqslant": r"\ge ", "leq": r"\le ",
     "leqslant": r"\le ", "neq": r"\ne ", "lt": "<", "gt": ">", "varnothing": r"\emptyset ", "lbrace": r"\{", "rbrace": r"\}",
     "langle": "(", "rangle": ")", "lbrack": "[", "rbrack": "]", "lparen": "(", "rparen": ")", "vert": "|", "lvert": "|",
     "rvert": "|", "mid": "|", "colon": ":", "times": r"\cdot ", "ast": r"\cdot ", "div": "/", "backslash": r"\setminus ",
@@ -58,6 +58,16 @@ _ARRAY = re.compile(
     r"\\end\s*\{\2\}((?(1)\s*[)\]]))",
     re.DOTALL,
 )
+_UNIT_VECTOR = re.compile(r"\\(?:hat|vec|widehat)\s*\{?\s*(?:\\plain\s*\{?)?\s*([ijk])\s*\}{0,2}(?![A-Za-z])")
+# The end of a functional equation's answer says where it holds.
+_QUANTIFIER = re.compile(
+    r"[,\s]{0,3}(?:\\text\s*\{\s*,?\s*for (?:all|every|any|each)(?: real| integer| positive)*(?: numbers?| integers?| reals?)?\s*\}|\\forall)\s*[a-z]"
+    r"(?:\s*\\in\s*\\(?:mathbb\s*\{?\s*)?[A-Z](?:\s*\})?(?:\^?[+*]|_\{?[+>\d]*\}?)?)?\s*$"
+)
+_NESTED_ROWS = re.compile(r"\[\s*(\[[^\[\]]+\](?:\s*,\s*\[[^\[\]]+\])+)\s*\]")
+_CLASSIFIER = re.compile(
+    r"(?<=\d)\s*(?:\\text\{\s*)?(?:个|元|人|岁|只|种|条|本|张|名|位|次|米|厘米|千米|公里|平方厘米|平方米|度|分钟|小时|天|年|개|명)(?:\s*\})?$"
+)
 _PLAIN = re.compile(r"\\plain\s*\{([^{}]*)\}")
 _COLOUR = re.compile(r"\\(?:color|textcolor)\s*(?:\[\w+\])?\{[^{}]*\}")
 _SCALES = {
@@ -68,11 +78,19 @@ _SCALE = re.compile(
     rf"(?<=[\d}}])\s*(?:\\text\{{\s*({'|'.join(_SCALES)})(?![A-Za-z])([^{{}}]*)\}}|({'|'.join(_SCALES)})(?![A-Za-z]))\s*"
 )
 _POWER_WORD = re.compile(r"(?<=[\d})])\s*(?:\\text\{\s*(squared|cubed)\s*\}|(squared|cubed)(?![A-Za-z]))")
+_TIMES_TEN = re.compile(r"(?<=\d)\s*[xX]\s*10\s*\^")
+_SPELLED_AGAIN = re.compile(r"(?<!\d)(\d+)\s*\\text\{\s*\(([a-z -]+)\)\s*\}")
+_RATIO_WORD = re.compile(r"(?<=\d)\s*\\text\{\s*to\s*\}\s*(?=\d)")
+_PERIOD_DOTS = re.compile(r"(?<=\d)(\.\d*)\\dot\{?(\d)\}?(\d*)\\dot\{?(\d)\}?")
+# Combinations as they are written in China and Russia; C_1^2 is the square of a constant.
+_COMBINATION = re.compile(
+    r"(?<![A-Za-z\\])C_\{((?:[3-9]|\d\d+|\d*[nm])(?:[-+]\d+)?)\}\^\{(\d+|[a-z]|\d*[nm](?:[-+]\d+)?)\}"
+)
 _SPELLED = re.compile(r"[A-Za-z0-9\s,.-]{3,80}")
 _ENVIRONMENT = re.compile(r"\\(?:begin|end)\{(?:aligned|align\*?|gathered|split|equation\*?|gather\*?)\}")
 _CODE = re.compile(rf"(?<![\\A-Za-z])(?:np\.|numpy\.|math\.|sympy\.)?({_FUNCTIONS})(?=\s*[({{^_\d\\]|\s+[a-z]\b)")
 _DEGREE = re.compile(
-    r"\^\s*\{?\s*\\circ\s*\}?|\\circ(?![A-Za-z])|\\degree(?![A-Za-z])|\\text\{\s*(?:degrees?|deg)\s*\.?\s*\}"
+    r"\^\s*\{?\s*\\circ\s*\}?|(?<=\d)\^\s*\{?\s*o\s*\}?(?![A-Za-z])|\\circ(?![A-Za-z])|\\degree(?![A-Za-z])|\\text\{\s*(?:degrees?|deg)\s*\.?\s*\}"
 )
 _PERCENT = re.compile(
     r"\\?%|\\text\{\s*(?:percent|percentage|pct|per cent)\s*\}|(?<![\\A-Za-z])(?:percent|pct)(?![A-Za-z])"
@@ -84,6 +102,7 @@ def normalise(text: str) -> str:
     text = _plain_unicode(text)
     if (number := _spelled(text)) is not None:
         return number
+    text = _TIMES_TEN.sub(r"\\cdot 10^", text)
     text = re.sub(r"\\text\s*\{\s*(\\\$|\\text\{\w+\})\s*\}", r"\1", text)
     text = text.replace("\\$", r"\dollar ").replace("$", " ").replace("\n", " ").replace("\t", " ")
     text = re.sub(r"\\[()\[\]](?!\d*pt)", " ", text) if "\\(" in text or "\\[" in text else text
@@ -96,6 +115,16 @@ def normalise(text: str) -> str:
     text = _DROP.sub(" ", text)
     text = _COMMAND.sub(_rename, text)
     text = text.replace(r"\dollar", r"\text{dollars}")
+    if "\\hat" in text or "\\vec" in text or "\\widehat" in text:
+        text = _UNIT_VECTOR.sub(r"\1 ", text)
+    if "for " in text or "\\forall" in text:
+        text = _QUANTIFIER.sub("", text)
+    if "\\mapsto" in text:
+        text = re.sub(r"^(?:[a-zA-Z]\s*:\s*)?([a-z])\s*\\mapsto", r"f(\1)=", text)
+    if text.startswith("[[") or text.startswith("[ ["):
+        text = _NESTED_ROWS.sub(_rows_as_matrix, text)
+    if "\\begin{cases}" in text:
+        text = re.sub(r",?\s*&\s*(?:,|\\text\s*\{\s*(?:if|when|for)\s*\})\s*", "&", text)
     if "\\begin" in text:
         text = _ARRAY.sub(_as_matrix, text)
     text = re.sub(r"\{\s*,\s*\}", ",", re.sub(r"(\d)\{,\}(\d{1,2})(?!\d)", r"\1.\2", text))
@@ -107,6 +136,8 @@ def normalise(text: str) -> str:
     text = _TEXT_POWER.sub(r"\\text{\1}^{\2}\\text{\3}", text)
     text = _UNIT_FRACTION.sub(r"\1/\2", text)
     text = _SCALE.sub(_scaled, text)
+    if "\\text" in text:
+        text = _RATIO_WORD.sub(":", _SPELLED_AGAIN.sub(_said_once, text))
     text = _POWER_WORD.sub(lambda m: "^{2}" if "squared" in m.group() else "^{3}", text)
     text = _TEXT.sub(_simplify_text, text)
     text = re.sub(r"(?<![\\A-Za-z])(?:and|or)(?![A-Za-z])", lambda m: rf"\{m.group()} ", text)
@@ -122,7 +153,10 @@ def normalise(text: str) -> str:
     text = _complete_arguments(text)
     text = re.sub(r"\^\s*([A-Za-z0-9])", r"^{\1}", re.sub(r"_\s*([A-Za-z0-9])", r"_{\1}", text))
     text = re.sub(r"\\\{\s*\\\}", r"\\emptyset ", text)
-    return _tighten(text)
+    text = _tighten(text)
+    if "\\dot" in text:
+        text = _PERIOD_DOTS.sub(r"\1\\overline{\2\3\4}", text)
+    return _COMBINATION.sub(r"\\binom{\1}{\2}", text) if "C_{" in text else text
 
 
 def _spelled(text: str) -> str | None:
@@ -134,6 +168,11 @@ def _spelled(text: str) -> str | None:
         return None
     number = spelled_number(plain.strip(" ."))
     return None if number is None else digits(number)
+
+
+def _said_once(match: re.Match[str]) -> str:
+    """`7 (seven)` as 7."""
+    return match.group(1) if spelled_number(match.group(2)) == int(match.group(1)) else match.group()
 
 
 def _scaled(match: re.Match[str]) -> str:
@@ -149,17 +188,38 @@ def _plain_unicode(text: str) -> str:
     text = re.sub(
         r"(?<=[^\W\d]|[)}\]])[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻]+", lambda m: "^{" + m.group().translate(_SUPERSCRIPTS) + "}", text
     )
+    # 10⁻³ and × 10³ have no footnotes.
+    text = re.sub(
+        r"(?<=10)⁻[⁰¹²³⁴⁵⁶⁷⁸⁹]+|(?<=[×·*xX]10)[⁰¹²³⁴⁵⁶⁷⁸⁹]+|(?<=[×·*xX] 10)[⁰¹²³⁴⁵⁶⁷⁸⁹]+",
+        lambda m: "^{" + m.group().translate(_SUPERSCRIPTS) + "}",
+        text,
+    )
+    text = re.sub(r"(\d\s*)?([¼-¾⅐-⅞])", _vulgar_fraction, text)
+    text = re.sub(r"∛\s*(?:\(([^()]*)\)|(\d+|[A-Za-z]))", lambda m: rf"\sqrt[3]{{{m.group(1) or m.group(2)}}}", text)
     text = re.sub(r"√\s*(?:\(([^()]*)\)|(\d+|[A-Za-z]))", lambda m: rf"\sqrt{{{m.group(1) or m.group(2)}}}", text)
     # Only wide forms: compatibility mapping would turn raised and stylised digits into plain ones.
     text = "".join(
         unicodedata.normalize("NFKC", c) if "\uff00" <= c <= "\uffef" else c for c in text.translate(_UNICODE_TABLE)
     )
     text = "".join(str(unicodedata.decimal(c)) if c.isdecimal() and c < "\uffff" else c for c in text)
-    return "".join(c for c in text if unicodedata.category(c) not in ("Cf", "Cs"))
+    return _CLASSIFIER.sub("", "".join(c for c in text if unicodedata.category(c) not in ("Cf", "Cs")))
+
+
+def _vulgar_fraction(match: re.Match[str]) -> str:
+    above, _, below = unicodedata.normalize("NFKC", match.group(2)).partition("⁄")
+    return (match.group(1) or "").strip() + rf"\frac{{{above}}}{{{below}}}"
 
 
 def _join_thousands(text: str) -> str:
     return _THOUSANDS.sub(lambda m: re.sub(r"\D", "", m.group()), text)
+
+
+def _rows_as_matrix(match: re.Match[str]) -> str:
+    """[[1, 2], [3, 4]] as code writes a matrix."""
+    rows = [row.split(",") for row in re.findall(r"\[([^\[\]]+)\]", match.group(1))]
+    if len({len(row) for row in rows}) > 1 or len(rows[0]) < 2:
+        return match.group()
+    return r"\begin{pmatrix}" + r"\\".join("&".join(row) for row in rows) + r"\end{pmatrix}"
 
 
 def _rename(match: re.Match[str]) -> str:
@@ -184,18 +244,25 @@ def _unwrap_plain(match: re.Match[str]) -> str:
     return rf"\text{{{content}}}" if re.search(r"[A-Za-z]{2,}", content) else content
 
 
+_RUSSIAN_FUNCTIONS = {"tg": r"\tan ", "ctg": r"\cot ", "arctg": r"\arctan ", "arcctg": r"\arccot "}
+
+
 def _simplify_text(match: re.Match[str]) -> str:
     content = match.group(1).strip()
     if content in ("and", "or", ", and", ", or", "and,", "or,"):
         return "\\" + content.strip(", ") + " "
     if re.fullmatch(_FUNCTIONS, content) and content not in ("min", "deg"):
         return "\\" + content + " "
+    if content in _RUSSIAN_FUNCTIONS:
+        return _RUSSIAN_FUNCTIONS[content]
     if content in ("e", "i", "d", "x", "y"):
         return content
     if content == "pi":
         return r"\pi "
-    if not re.search(r"[A-Za-z]", content):
+    if not re.search(r"[^\W\d_]", content):
         return content
+    if listed := re.fullmatch(r"([-\d., ]+?),? (and|or) ([-\d.]+)", content):
+        return rf"{listed.group(1)}\{listed.group(2)} {listed.group(3)}"
     if amount := re.fullmatch(r"([-+]?\d[\d.,]*)\s+([A-Za-z].*)", content):
         return rf"{amount.group(1)}\text{{{amount.group(2)}}}"
     return rf"\text{{{content}}}"
@@ -272,7 +339,7 @@ def _strip_outer(text: str) -> str:
     while start < end and text[start] in "({" and pairs.get(start) == end - 1:
         if text[start] == "(" and text[end - 1] != ")":
             break
-        if text[start] == "(" and "," in text[start:end] and pairs.get(start + 1) != end - 2:
+        if text[start] == "(" and re.search("[,;]", text[start:end]) and pairs.get(start + 1) != end - 2:
             break
         start, end = start + 1, end - 1
     return text[start:end] if end > start else ""

@@ -36,6 +36,12 @@ def spelled_number(text: str) -> Fraction | None:
     sign = 1
     if words[0] in ("minus", "negative"):
         sign, words = -1, words[1:]
+    if words.count("point") == 1:
+        # zero point seven, twelve point two five
+        whole, after = _whole(words[: words.index("point")]), words[words.index("point") + 1 :]
+        if whole is None or not after or any(_NUMBERS.get(word, 10) > 9 for word in after):
+            return None
+        return sign * (whole + Fraction(int("".join(str(_NUMBERS[word]) for word in after)), 10 ** len(after)))
     for split in [i for i, word in enumerate(words) if word == "and"]:
         # "two and a half", but "one hundred and five" is a whole number.
         whole, part = _whole(words[:split]), _fraction(words[split + 1 :])

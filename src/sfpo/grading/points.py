@@ -36,7 +36,7 @@ def points(names: set[str], *formulas: Any) -> list[Point]:
         return [{}]
     ordered = sorted(names)
     found = _signed(ordered, _SIZES) + _signed(ordered, _INTEGERS, limit=8)
-    if any(has_pieces(formula) for formula in formulas):
+    if any(has_pieces(formula) or _even_roots(formula) for formula in formulas):
         found += _around_breaks(ordered, formulas)
         found += _signed(ordered, _LARGE, limit=8)
     return found
@@ -88,9 +88,15 @@ def _around_breaks(names: list[str], formulas: tuple[Any, ...]) -> list[Point]:
     return found
 
 
+def _even_roots(formula: Any) -> list[Any]:
+    """What stands under even roots: the root of a square is a formula in pieces."""
+    roots = formula.atoms(sympy.Pow)
+    return [root.base for root in roots if root.exp.is_Rational and root.exp.q % 2 == 0 and root.base.free_symbols]
+
+
 def _conditions(formula: Any) -> set[Any]:
-    """Expressions that change sign where a formula's pieces meet."""
-    found = set()
+    """Expressions that change sign, or may, where a formula's pieces meet."""
+    found = set(_even_roots(formula))
     for part in formula.atoms(*_PIECEWISE):
         if isinstance(part, (sympy.Max, sympy.Min)):
             found |= {one - other for one, other in product(part.args, part.args) if one != other}

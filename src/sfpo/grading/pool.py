@@ -29,6 +29,8 @@ from itertools import count
 from pathlib import Path
 from typing import IO, NamedTuple
 
+from sfpo.extras import MissingExtraError
+
 from .inbox import Inbox
 from .verdict import Status, Verdict
 
@@ -92,7 +94,7 @@ class Pool:
         """Verdicts in the order of `tasks`, each after at most `time_limit` seconds of a worker's processor time.
 
         Raises:
-            ModuleNotFoundError: math-verify is not installed.
+            MissingExtraError: math-verify is not installed.
             RuntimeError: the workers do not start.
         """
         if not tasks:
@@ -155,7 +157,10 @@ class _Worker:
 
     def __init__(self, memory_limit: int, failed_starts: int = 0) -> None:
         if importlib.util.find_spec("math_verify") is None:
-            raise ModuleNotFoundError("grading needs math-verify: pip install math-verify")
+            raise MissingExtraError(
+                "grading this answer needs math-verify: pip install 'sfpo[trl]', or math-verify alone",
+                name="math_verify",
+            )
         command = [sys.executable, str(_SUPERVISOR), str(memory_limit), str(os.getpid())]
         with _starting:
             # A session of its own: Ctrl-C is for the caller, and one signal ends the supervisor together with its child.

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 from .number_words import digits, spelled_number
@@ -39,7 +40,7 @@ FORMULA = re.compile(
 )
 _CODE_WORDS = frozenset(
     ["pi", "sqrt", "cbrt", "sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "log", "ln", "exp", "abs", "floor",
-     "ceil", "max", "min", "gcd", "lcm", "infinity", "inf"]
+     "ceil", "asin", "acos", "atan", "max", "min", "gcd", "lcm", "infinity", "inf"]
 )  # fmt: skip
 _WORD = re.compile(r"[^\W\d_]+(?:['’.-][^\W\d_]+)*['’]?")
 _OPTION = re.compile(r"\(?[A-J]\)?")
@@ -48,7 +49,7 @@ _ORDINAL = re.compile(r"\d+(?:st|nd|rd|th)", re.IGNORECASE)
 
 _VERBS = _words(
     """
-    is are was were be being becomes become equals equal has have had gets get got obtains obtain obtained gives give gave
+    is are was were be becomes become equals equal has have had gets get got obtains obtain obtained gives give gave
     yields yield leaves leave left makes make made totals costs cost needs need needed takes take took earns earned earn pays
     pay paid spends spent spend sells sold sell buys bought buy contains contain weighs measures reaches remains remain
     finds find found chooses choose chose pick picks select requires require uses use used holds hold receives received
@@ -59,6 +60,13 @@ _VERBS = _words(
     giving conclude deduce see know it's that's
     """
 )  # fmt: skip
+# Of an answer these say what it is; what it has, contains or exceeds is another number.
+_COPULAS = _words(
+    "is are was be becomes become equals equal gives give yields comes evaluates simplifies reduces works must see find found get"
+)
+_INTRANSITIVE = _words(
+    "works worked work remains remain left exist exists suffice suffices fit fits survive satisfy qualify"
+)
 # Between a verb and its value.
 _INTRODUCING = _words(
     """
@@ -66,6 +74,7 @@ _INTRODUCING = _words(
     indeed we i he she they you it there this that answer option choice letter case final correct right best result
     solution value number total amount integer fraction about approximately roughly of in all and his her their our your its
     my by means which can be will must still currently altogether overall first obviously certainly actually easily always obtained calculated found
+    grand whopping mere combined further additional extra full whole net smallest largest required desired requested resulting
     """
 )
 # "of" only after one of these: the square of 12 is another number.
@@ -76,15 +85,19 @@ _OF = _words(
     temperature angle measure remainder percentage average mean maximum minimum
     """
 )
+_CONDITIONS = ("if", "for", "when", "in")
 # Where a reason, a condition, a contrast or a check begins.
 _CUTTING = _words(
     """
     since because as for given provided assuming when where which if unless so though although but while whereas instead
     rather not except check verify note hence therefore thus by from using after before then that until without despite
-    however e.g i.e who
+    however e.g i.e who being unlike
     """
 )
-_NEGATING = _words("not no isn't aren't wasn't cannot can't never neither nor n't doesn't don't")
+_NEGATING = _words(
+    "not no isn't aren't wasn't cannot can't never neither nor n't doesn't don't pas nicht kein keine não не нет impossible unlikely doubt "
+    "wrong incorrect false"
+)
 # Words that make another number of the value behind them, or a bound of it, or leave it open.
 _CHANGING = _words(
     """
@@ -98,6 +111,11 @@ _CHANGING = _words(
 # Up to 9 is a bound, unless something adds up to it.
 _ADDING = _words("adds add added sums comes")
 _HEDGING = _words("either neither maybe perhaps possibly might could may")
+# 12, alternatively 13; 12, give or take 1
+_OFFERING = _words("alternatively maybe perhaps possibly give else")
+_SUPPOSING = _words("if whether unless suppose supposing")
+# Nothing but 12, all but 12
+_EXCLUDING = _words("anything everything all nothing none any")
 _JOINING = frozenset(["and", "or"])
 _PREDICATES = _words("the a correct right best only true final answer option choice one solution value result number")
 
@@ -114,10 +132,31 @@ def commitment(statement: str, is_labelled: bool) -> str | None:
     if not is_labelled:
         tokens = _after_consequence(tokens)
     start = _predicate(tokens, is_labelled)
-    if start is None or not _introduces(tokens[:start], is_labelled):
+    if start is None or not _introduces(tokens[:start], is_labelled) or _differs_by_case(tokens[start + 1 :]):
         return None
     sign = "-" if start and tokens[start - 1].text in ("minus", "negative") else ""
     return _values(tokens[start:], sign)
+
+
+def _differs_by_case(tokens: list[Token]) -> bool:
+    """Whether another value holds in another case: `12 if n is even and 13 if n is odd`, `12 for even n, otherwise 13`."""
+    is_conditional = False
+    for index, token in enumerate(tokens):
+        following = tokens[index + 1] if index + 1 < len(tokens) else Token("mark", ".")
+        is_value = token.kind == "value" and not re.fullmatch(r"[A-Za-z]|.*[=<>].*", token.text)
+        if is_conditional and (
+            (is_value and following.text in (*_CONDITIONS, "otherwise"))
+            or (
+                is_value
+                and following.text == "("
+                and tokens[index + 2 : index + 3]
+                and tokens[index + 2].text in _CONDITIONS
+            )
+            or (token.text in ("otherwise", "else") and following.kind == "value")
+        ):
+            return True
+        is_conditional = is_conditional or token.text in _CONDITIONS
+    return False
 
 
 def is_prose_word(word: str) -> bool:
@@ -144,8 +183,9 @@ def _plain_tokens(text: str) -> list[Token]:
     tokens: list[Token] = []
     chunks = text.replace("**", " ").split()
     for number, chunk in enumerate(chunks):
-        following = chunks[number + 1] if number + 1 < len(chunks) else ""
-        core = chunk.strip(',;:!?"“”')
+        # "A, since it is larger" names an option, "A total of 12" does not.
+        following = chunks[number + 1] if number + 1 < len(chunks) and chunk[-1].isalpha() else ""
+        core = chunk.lstrip(',;:"“”').rstrip(',;:!?"“”')
         core = core.removesuffix(".")
         bare = core.strip("()")
         if not bare:
@@ -202,8 +242,13 @@ def _joined(tokens: list[Token]) -> list[Token]:
     return joined
 
 
+_CORRECTED = re.compile(r"(?:\bnot|n't)\s+[^\s,;]+[,;]\s+(?:it's|it is|rather)\s+(?!not\b)", re.IGNORECASE)
+
+
 def _last_contrast(statement: str) -> str:
-    """`not 42 but 41` states 41."""
+    """`not 42 but 41` and `isn't 42, it's 41` state 41."""
+    if corrected := _CORRECTED.search(statement):
+        return statement[corrected.end() :]
     before, contrast, after = statement.rpartition(" but ")
     return (
         after.removeprefix("rather ") if contrast and re.search(r"\bnot\b", before.rpartition(".")[2]) else statement
@@ -212,7 +257,10 @@ def _last_contrast(statement: str) -> str:
 
 def _without_opening_clause(tokens: list[Token]) -> list[Token]:
     """`Because A fails, the only choice left is B` without its reason."""
-    opening = ("because", "since", "as", "if", "when", "given", "although", "though", "while", "for", "assuming")
+    opening = (
+        *("because", "since", "as", "if", "when", "given", "although", "though", "while", "for", "assuming"),
+        *("of", "out", "among", "in", "with", "after", "from", "at", "by", "on", "using"),
+    )
     while tokens and tokens[0].text in opening:
         commas = [index for index, token in enumerate(tokens) if token == Token("mark", ",")]
         if not commas:
@@ -257,7 +305,10 @@ def _predicate(tokens: list[Token], is_labelled: bool) -> int | None:
 def _introduces(tokens: list[Token], is_strict: bool) -> bool:
     """Whether words before a value only introduce it."""
     verbs = [index for index, token in enumerate(tokens) if token.text in _VERBS]
-    if any(token.text in _NEGATING for token in tokens[verbs[-1] - 1 if verbs else 0 :]):
+    commas = [index for index, token in enumerate(tokens) if token.kind == "mark"]
+    clause = tokens[commas[-1] + 1 if commas else 0 :]
+    negated = clause if is_strict else tokens[verbs[-1] - 1 if verbs else 0 :]
+    if any(t.text in _NEGATING for t in negated) or any(t.text in _SUPPOSING for t in clause):
         return False
     between = tokens[verbs[-1] + 1 :] if verbs else tokens
     if any(token.text in _HEDGING for token in tokens):
@@ -268,6 +319,11 @@ def _introduces(tokens: list[Token], is_strict: bool) -> bool:
     if words and words[-1] in ("minus", "negative"):
         words.pop()
     if any(word in _CHANGING for word in words):
+        return False
+    if any(one in _EXCLUDING and other == "but" for one, other in pairwise(words)):
+        return False
+    subject = [token.text for token in (tokens[: verbs[-1]] if verbs else tokens)]
+    if "answer" in subject and not (verbs and tokens[verbs[-1]].text in _COPULAS):
         return False
     if any(word == "of" and (index == 0 or words[index - 1] not in _OF) for index, word in enumerate(words)):
         return False
@@ -291,6 +347,9 @@ def _values(tokens: list[Token], sign: str) -> str | None:
         is_followed = (
             position < len(tokens) and tokens[position].kind == "value" and position == start + len(phrase.split())
         )
+        if is_followed and (placed := _placed_part(phrase)):
+            values.append(sign + with_unit(value, placed))
+            break
         if is_followed and phrase and (counted in ("", phrase) or phrase.split()[len(counted.split())] == "of"):
             # 12 times 3, 5 out of 12, 9 percent of 100
             return None
@@ -298,7 +357,11 @@ def _values(tokens: list[Token], sign: str) -> str | None:
         if is_followed and phrase:
             # 7 eggs in 4 weeks
             break
-        if position < len(tokens) and tokens[position].text in _VERBS and not _only_predicates(tokens[position + 1 :]):
+        if (
+            position < len(tokens)
+            and tokens[position].text in _VERBS | _INTRANSITIVE
+            and not _only_predicates(tokens[position:])
+        ):
             return None
         is_joined, position = _joint(tokens, position)
         if is_joined is None:
@@ -331,13 +394,15 @@ def with_unit(value: str, phrase: str = "") -> str:
 
 
 def _only_predicates(tokens: list[Token]) -> bool:
-    """Whether what is said of a value makes it the answer: B is the correct option, 12 apples are left."""
+    """Whether what is said of a value, from its verb on, makes it the answer: B is the correct option, 12 apples remain."""
     words: list[str] = []
-    for token in tokens:
+    for token in tokens[1:]:
         if token.kind != "word" or token.text in _CUTTING:
             break
         words.append(token.text)
-    return bool(words) and (set(words) <= _PREDICATES or is_counted(" ".join(words)))
+    if not words:
+        return tokens[0].text in _INTRANSITIVE
+    return set(words) <= _PREDICATES or is_counted(" ".join(words))
 
 
 def _right_side(text: str) -> str:
@@ -348,7 +413,7 @@ def _right_side(text: str) -> str:
 
 
 # 12 from 20, 12 as many: these begin no reason where a value or such a word follows.
-_SUBTRACTING = _words("from by before after until without")
+_SUBTRACTING = _words("from by before after until without then")
 _COMPARED = _words("many much large big small long short high tall old far fast")
 
 
@@ -361,7 +426,7 @@ def _phrase(tokens: list[Token], position: int) -> tuple[str, int]:
         changes = (word in _SUBTRACTING and following.kind == "value") or (
             word == "as" and following.text in _COMPARED
         )
-        ends = (word in _CUTTING and not changes) or word in _JOINING or word in _VERBS
+        ends = (word in _CUTTING and not changes) or word in _JOINING or word in _VERBS or word in _INTRANSITIVE
         if ends and not is_counted(" ".join([*words, word])) and not _continues_number(tokens, position):
             break
         words.append(word)
@@ -371,6 +436,10 @@ def _phrase(tokens: list[Token], position: int) -> tuple[str, int]:
     return " ".join(words), position
 
 
+# What those who are counted do: 9 students play both.
+_SAYING = re.compile(
+    r"(?:play|like|own|take|attend|enjoy|prefer|pass|wear|study|speak|remain|work|stay|fit|match|exist|satisfy)(?:s|es|ed)?"
+)
 # Where and when something is counted is not part of what is counted: 15 gems | in the chest.
 _COMPLEMENT = _words(
     "in at on for from to of by with per each every over during after before under into inside through"
@@ -384,7 +453,26 @@ def _counted_part(phrase: str) -> str:
         part, rest = " ".join(words[:end]), words[end:]
         if not is_counted(part) and spelled_number(f"1 {words[0]}") is None:
             continue
-        if not rest or (rest[0] in _COMPLEMENT and not (_CHANGING - _COMPLEMENT).intersection(rest)):
+        if not rest or (
+            (rest[0] in _COMPLEMENT or _SAYING.fullmatch(rest[0])) and not (_CHANGING - _COMPLEMENT).intersection(rest)
+        ):
+            return part
+    return ""
+
+
+# Before another value these say where or how: 8 outcomes with 3 coins. 9 percent of 100 and 5 feet to 6 feet are others.
+_PLACING = _words("in with for at on among using inside during after before")
+
+
+def _placed_part(phrase: str) -> str:
+    """What is counted in a phrase that leads to another value, which only says where or how; "" where it may be more."""
+    words = phrase.split()
+    for end in range(1, len(words)):
+        part, rest = " ".join(words[:end]), words[end:]
+        if not is_counted(part) or set(rest) & _CHANGING:
+            continue
+        is_purpose = rest[0] == "to" and len(rest) > 1 and rest[1] not in _INTRODUCING
+        if is_purpose or (rest[0] in _PLACING and all(w in _INTRODUCING or is_unit_or_noun(w) for w in rest[1:])):
             return part
     return ""
 
@@ -404,6 +492,8 @@ def _joint(tokens: list[Token], position: int) -> tuple[bool | None, int]:
     while position < len(tokens) and tokens[position].text in (",", "(", "and", "or"):
         position += 1
     passed = {token.text for token in tokens[start:position]}
+    if position < len(tokens) and tokens[position].text in _OFFERING:
+        return None, position
     if position < len(tokens) and tokens[position].kind == "value":
         if passed == {"("}:
             # twelve (12)
@@ -414,7 +504,9 @@ def _joint(tokens: list[Token], position: int) -> tuple[bool | None, int]:
 
 def _option(letter: str, rest: list[Token]) -> str | None:
     """An option, unless another one is offered with it; behind a mark stands its text or a reason."""
-    if rest and rest[0].text in _VERBS and not _only_predicates(rest[1:]):
+    if rest and rest[0].text in _VERBS and not _only_predicates(rest):
+        return None
+    if rest and rest[0].text == "or":
         return None
     is_joined = False
     for token in rest:

@@ -11,6 +11,8 @@ from .structure import FLIPPED, chain, drop_membership, expanded, items, split_t
 from .values import equal, expression, names_in
 
 _SET_OPERATOR = re.compile(r"\\(?:cup|cap|setminus)(?![A-Za-z]) ?")
+# x \\ne 0, 1
+_EXCLUDED = re.compile(r"([A-Za-z])\\ne ?([^,=<>\\]+)((?:,[^,=<>\\]+)+)")
 _LOGICAL = re.compile(r"\\(?:and|or)(?![A-Za-z]) ?|,")
 
 
@@ -31,6 +33,10 @@ def region(text: str) -> tuple[str, sympy.Set] | None:
             combine = {"cup": result[1].union, "cap": result[1].intersect}.get(operator.strip(" \\"))
             result = name or result[0], combine(part[1]) if combine else result[1] - part[1]
         return (name, result[1]) if result is not None else None
+    if match := _EXCLUDED.fullmatch(text):
+        text = rf"{match.group(1)}\ne {match.group(2)}" + "".join(
+            rf",{match.group(1)}\ne {value}" for value in match.group(3).split(",")[1:]
+        )
     simple = _simple_region(text)
     if simple is not None:
         return name, simple

@@ -221,6 +221,21 @@ _SCALED = re.compile(
 _TRANSPOSED = re.compile(r"([(\[].*[)\]])\^\{(?:T|\\top ?|\\intercal ?)\}|(?:([(\[].*[)\]])\^\\(?:top|intercal) ?)")
 
 
+_ROW = re.compile(r"\\begin\{pmatrix\}((?:(?!\\begin|\\\\).)*&(?:(?!\\begin|\\\\).)*)\\end\{pmatrix\}")
+
+
+def row(text: str) -> tuple[str, ...] | None:
+    """The components of a matrix of one row, or None."""
+    match = _ROW.fullmatch(text)
+    return tuple(part.strip() for part in match.group(1).split("&")) if match else None
+
+
+def bracketed_vector(text: str) -> tuple[str, ...] | None:
+    """The components that brackets or commas alone enclose, as beside a column: [1, 2] or 1, 2."""
+    several = items(text)
+    return several.elements if several and several.kind in ("closed", "list", "tuple") else None
+
+
 def vector(text: str) -> tuple[str, ...] | None:
     """The components of a column, of a tuple, or of a number times one of these; None for anything else."""
     if match := _TRANSPOSED.fullmatch(text):

@@ -33,8 +33,12 @@ _define("time", s__sec__second=1, min__minute=60, h__hr__hour=3600, day=86400, w
 _define("year", year__yr=1, month="1/12", decade=10, century__centuries=100)
 _define("mass", kg__kilogram="1000", g__gram__gm=1, mg__milligram="0.001", lb__pound=Fraction("453.59237"))
 _define("money", dollar__usd=1, cent="0.01")
+for _currency in ("euro", "yen", "rupee"):
+    _define(_currency, **{_currency: 1})
 _define("unit", unit=1)
-_define("angle", degree__deg=1)
+_define("angle", degree__deg=1, arcminute="1/60", arcsecond="1/3600")
+# No rational number of degrees: `values.py` converts it.
+_define("radian", radian__rad=1)
 _define("volume", l__L__liter__litre=1, ml__mL__milliliter__millilitre="0.001", gallon__gal="3.785411784")
 _define("force", N__newton=1, dyne="1e-5")
 _define("energy", J__joule=1, kJ__kilojoule=1000, erg="1e-7", eV="1.602176634e-19")
@@ -52,7 +56,7 @@ _CHANGES_MEANING = frozenset({
 _LABEL_END = re.compile(r"(?:[:=]|\b(?:is|are|equals|answer|be|total of|value of))\s*$", re.IGNORECASE)
 # With one of these before it, a value is another one, or a bound.
 _NEGATION = re.compile(
-    r"\b(?:not|no|never|isn't|aren't|less|more|than|least|most|cannot|wrong|incorrect|false|except|between|either|neither|nor|or|if|"
+    r"\b(?:but|not|no|never|isn't|aren't|less|more|than|least|most|cannot|wrong|incorrect|false|except|between|either|neither|nor|or|if|"
     r"unless|half|twice|thrice|double|triple|times|multiple|divided|minus|negative|plus|square|cube|root|power|squared|"
     r"cubed|over|under|above|below|inverse|reciprocal|opposite|nearly|almost|maybe|perhaps|possibly|might|could)\b",
     re.IGNORECASE,
@@ -66,7 +70,13 @@ _TAIL = re.compile(
 _NUMBER_WORDS = re.compile(
     r"(?P<value>[-+]?[\d.,:]*\d)\s*(?P<unit>[A-Za-z][A-Za-z]{2,}(?: [A-Za-z]+){0,5}|(?<=:\d\d)[AaPp]\.?[Mm]\.?)"
 )
-_CURRENCY = re.compile(r"(?P<sign>-?)(?:\\text\{(?:dollars|pounds|Rs\.?|USD)\}|[€£¥₹])(?P<value>.+)")
+_CURRENCIES = {
+    "dollars": "dollars", "USD": "dollars", "US": "dollars", "pounds": "pounds", "£": "pounds", "GBP": "pounds", "€": "euros",
+    "EUR": "euros", "¥": "yen", "₹": "rupees", "Rs": "rupees", "Rs.": "rupees", "INR": "rupees",
+}  # fmt: skip
+_SIGN = r"(?:(?P<name>US(?=\\text)|[€£¥₹]|(?:USD|EUR|GBP|INR|Rs\.?)(?![A-Za-z]))|\\text\{(?P<word>dollars|pounds|Rs\.?|USD|EUR|GBP|INR)\})"
+_CURRENCY = re.compile(rf"(?P<minus>-?){_SIGN}(?:\\text\{{dollars\}})?(?P<value>.+)")
+_CURRENCY_BEHIND = re.compile(r"(?P<value>.*\d)(?P<name>[€£¥₹])")
 _REPEATED = re.compile(r"(\\text\{[^{}]*\})(?:\s*\1)+")
 _TRIGONOMETRY = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")
 _PREFIX = re.compile(r"\\text\{([^{}]*)\}\s*[:=]?(.+)")
@@ -90,7 +100,10 @@ def split_unit(text: str, known: frozenset[str] | None = frozenset()) -> Quantit
     """
     if match := _CURRENCY.fullmatch(text):
         inner = split_unit(match.group("value"), known)
-        return Quantity(match.group("sign") + inner.value, inner.unit or "dollars")
+        currency = _CURRENCIES[match.group("name") or match.group("word")]
+        return Quantity(match.group("minus") + inner.value, inner.unit or currency)
+    if match := _CURRENCY_BEHIND.fullmatch(text):
+        return Quantity(match.group("value"), _CURRENCIES[match.group("name")])
     if match := _PREFIX.fullmatch(text):
         label = match.group(1)
         if _LABEL_END.search(label) and not _NEGATION.search(label):
@@ -135,6 +148,11 @@ def conversion(gold: str, answer: str) -> Fraction | None:
 
 def _bare(unit: str) -> str:
     return re.sub(r"[^a-z\d/-]", "", unit.lower().replace(r"\text", ""))
+
+
+def size_of(unit: str) -> tuple[tuple[tuple[str, int], ...], Fraction] | None:
+    """What one unit in words measures and its size in the dimension's base unit; None for an unknown word."""
+    return _measure(rf"\text{{{unit}}}")
 
 
 def _measure(unit: str) -> tuple[tuple[tuple[str, int], ...], Fraction] | None:

@@ -43,6 +43,8 @@ def same_quantity(gold: str, answer: str) -> bool:
             return False
         percent, bare = (expected, given) if expected.unit == "%" else (given, expected)
         return same_value(rf"\frac{{{percent.value}}}{{100}}", bare.value)
+    if {_angle(expected.unit), _angle(given.unit)} == {"degree", "radian"}:
+        return same_value(*(_in_radians(side.value, _angle(side.unit) == "degree") for side in (expected, given)))
     factor = conversion(expected.unit, given.unit)
     if factor is None:
         return False
@@ -52,12 +54,16 @@ def same_quantity(gold: str, answer: str) -> bool:
         return True
     degrees = "\\text{degree}" in (expected.unit, given.unit) and expected.unit != given.unit
     if degrees and "\\pi" in (given.value if expected.unit else expected.value):
-        return same_value(*(_in_radians(side.value, side.unit) for side in (expected, given)))
+        return same_value(*(_in_radians(side.value, bool(side.unit)) for side in (expected, given)))
     return False
 
 
-def _in_radians(value: str, unit: str) -> str:
-    return rf"\frac{{{value}\pi}}{{180}}" if unit else value
+def _angle(unit: str) -> str:
+    return {r"\text{degree}": "degree", r"\text{rad}": "radian", r"\text{radians}": "radian"}.get(unit, "")
+
+
+def _in_radians(value: str, is_degrees: bool) -> str:
+    return rf"\frac{{{value}\pi}}{{180}}" if is_degrees else value
 
 
 def same_value(gold: str, answer: str) -> bool:
@@ -95,7 +101,7 @@ _INNER_DECIMAL = re.compile(r"(?<![\d.])(\d*)\.(\d+)(?![\d.])")
 _INNER_REPEATING = re.compile(r"\d*\.\d*\\(?:overline|bar|dot)\{\d+\}")
 _INNER_DEGREES = re.compile(r"(\d+(?:\.\d+)?|[A-Za-z])\\degree ?")
 _NOT_AN_EXPRESSION = re.compile(
-    r"\\(?:ldots|text|boxed|input|write|csname|verb|href|and|or|pm|mp)(?![A-Za-z])|[?@#;:=<>]|__|\[\]"
+    r"\\(?:ldots|text|boxed|input|write|csname|verb|href|and|or|pm|mp)(?![A-Za-z])|[?@#;:=<>]|__|\[\]|\d'"
 )
 _ALLOWED_TEXT = re.compile(r"_\{\\text\{[^{}]*\}\}")
 

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from math_verify import verify
 
+from .calendar_time import same_amount, same_day, same_time
 from .exact import exact_number
 from .extract import boxed, committed_answer
 from .normalise import normalise
@@ -21,11 +22,13 @@ from .structure import (
     Chain,
     Items,
     ascending,
+    bracketed_vector,
     chain,
     expanded,
     is_label,
     items,
     readings,
+    row,
     split_label,
     split_top,
     vector,
@@ -70,14 +73,24 @@ def same(gold: str, answer: str) -> bool:
         return False
     if gold == answer:
         return is_defined(gold)
-    for test in (_same_option, _same_words, _same_base, _same_residue, _same_ratio, _same_approximation):
+    for test in _KINDS:
         verdict = test(gold, answer)
         if verdict is not None:
             return verdict
-    if (_RELATIONAL.search(gold) or _RELATIONAL.search(answer)) and not answer.endswith(("T}", "top")):
+    if vector(gold) and (named := re.fullmatch(r"[A-Z](?:_\{[^{}]*\})?(\(.*\))", answer)):
+        return same(gold, named.group(1))
+    # Beside a column or a list, square brackets are code's.
+    is_column = answer[:1] == "[" and (gold.startswith("\\begin{pmatrix}") or _is_code_list(gold, answer))
+    if (
+        (_RELATIONAL.search(gold) or _RELATIONAL.search(answer))
+        and not answer.endswith(("T}", "top"))
+        and not is_column
+    ):
         return _same_region(gold, answer)
     if "pmatrix" in gold + answer or (answer[-1:] == ")" and answer[:1] != "(") or answer[-1:] == "}":
         components, others = vector(gold), vector(answer)
+        if components is None or others is None:
+            components, others = components or _beside(answer, gold), others or _beside(gold, answer)
         if components is not None and others is not None:
             return _same_sequence(components, others)
     several, given = items(gold), items(answer)
@@ -86,6 +99,21 @@ def same(gold: str, answer: str) -> bool:
     if len(chain(gold).parts) > 1 or len(chain(answer).parts) > 1:
         return _same_equation(gold, answer)
     return same_quantity(gold, answer)
+
+
+def _is_code_list(gold: str, answer: str) -> bool:
+    """Whether an answer is [1, 2, 3] where the gold is 1, 2, 3."""
+    one, other = items(gold), items(answer)
+    if one is None or other is None or not answer.startswith("["):
+        return False
+    return one.kind == "list" and other.kind == "tuple" and len(other.elements) > 2
+
+
+def _beside(known: str, text: str) -> tuple[str, ...] | None:
+    """The components of a vector in a notation that only another vector beside it makes one."""
+    if known.startswith(r"\begin{pmatrix}") and vector(known):
+        return bracketed_vector(text)
+    return row(text) if vector(known) and known.startswith("(") else None
 
 
 _RELATIONAL = re.compile(
@@ -125,35 +153,39 @@ def _words(text: str) -> str:
         return ""
     words = re.sub(r"[\s,.'-]+", " ", text)
     # Two letters are more likely two symbols, whose case counts.
-    return words.casefold() if len(words) > 2 else words
+    return words.casefold() if len(words) > 2 or words.casefold() == "no" else words
 
 
 _RESIDUE = re.compile(r"\\pmod(?![A-Za-z])|\(?\\text\{mod")
 _BASED = re.compile(
-    r"\(?([0-9A-Fa-f]+)\)?(?:_\{(?:\\text\{)?(?:\(?base )?(\w+)\)?\}?\}|\\text\{\(?base (\w+)\)?\}|\\text\{\(?base\}(\w+)\)?)"
+    r"\(?([0-9A-Fa-f]+)\)?(?:_\{(?:\\text\{)?\(?(?:base )?(\w+)\)?\}?\}|\\text\{\(?base (\w+)\)?\}|\\text\{\(?base\}(\w+)\)?)"
 )
 
 
 def _same_base(gold: str, answer: str) -> bool | None:
     """204_5 is 204_5 and not 204_6; a base the gold does not name is read."""
-    expected, given = _BASED.fullmatch(gold), _BASED.fullmatch(answer)
-    if not expected and not given:
+    expected, given = _based(gold), _based(answer)
+    if expected is None and given is None:
         return None
     if expected and given:
-        return expected.group(1).lower() == given.group(1).lower() and _base(expected) == _base(given)
+        return expected == given
     if expected:
-        return expected.group(1) == answer
+        return expected[0] == answer.lower()
     assert given is not None
-    number, base = exact_number(gold), _base(given)
-    try:
-        return number is not None and base is not None and number == int(given.group(1), base)
-    except ValueError:
-        return False
+    number = exact_number(gold)
+    return number is not None and number == int(*given)
 
 
-def _base(match: re.Match[str]) -> int | None:
+def _based(text: str) -> tuple[str, int] | None:
+    """The digits of a number and its base; None for anything else, a_n and E_1 included."""
+    match = _BASED.fullmatch(text)
+    if match is None:
+        return None
     name = match.group(2) or match.group(3) or match.group(4)
-    return int(name) if name.isdigit() else _BASES.get(name)
+    base = int(name) if name.isdigit() else _BASES.get(name, 0)
+    digits = match.group(1).lower().lstrip("0") or "0"
+    is_number = 2 <= base <= 16 and all(int(digit, 16) < base for digit in digits)
+    return (digits, base) if is_number else None
 
 
 def _same_ratio(gold: str, answer: str) -> bool | None:
@@ -217,6 +249,13 @@ def _illustrates(value: str, exact: str) -> bool:
     return bool(cut_off or 2 * abs(precise - number) <= last)
 
 
+# In this order: an option's text may be a day, and a time of day looks like a ratio.
+_KINDS = (
+    *(_same_option, same_day, _same_words, same_amount, _same_base, _same_residue, same_time, _same_ratio),
+    _same_approximation,
+)
+
+
 # Lists ------------------------------------------------------------------------------------------------------------
 
 
@@ -234,6 +273,15 @@ def _same_items(gold: str, expected: Items | None, answer: str, given: Items | N
             # AB=4, CD=5 against 4, 5: without labels the order has to tell them apart.
             return _same_sequence(tuple(values[0]), tuple(values[1]))
         one, other = Items("list", tuple(values[0])), Items("list", tuple(values[1]))
+    if _is_code_list(gold, answer):
+        return _same_collection(expanded(one), expanded(Items("list", other.elements)))
+    if {one.kind, other.kind} == {"set", "tuple"}:
+        # {(2, 3)} has one member, and {2, 3} is neither a point nor an interval.
+        alone = one if one.kind == "set" else other
+        if len(alone.elements) == 1:
+            return same(gold, alone.elements[0]) if alone is other else same(alone.elements[0], answer)
+        if len(alone.elements) == 2:
+            return False
     if one.kind == "tuple" and other.kind == "list":
         return _same_sequence(one.elements, other.elements)
     if one.kind == "tuple":
@@ -297,9 +345,13 @@ def _value_of(equation: Chain, gold: str) -> bool:
 
 
 def _both_equations(gold: str, expected: Chain, answer: str, given: Chain) -> bool:
+    if set(expected.operators) != set(given.operators):
+        # x tends to 3 in one, and is 3 in the other.
+        return False
     if is_label(expected.parts[0]) and is_label(given.parts[0]) and len(expected.parts) == 2:
         names = expected.parts[0], given.parts[0]
-        alike = names[0] == names[1] or ("y" in names and any("(" in name for name in names))
+        functions = [name.partition("(")[0] for name in names if "(" in name]
+        alike = names[0] == names[1] or ("y" in names and functions) or (len(functions) == 1 and functions[0] in names)
         if alike and same(expected.parts[1], given.parts[-1]):
             return True
         if len(given.parts) == 2 and _same_function(expected, given):
@@ -315,25 +367,29 @@ def _both_equations(gold: str, expected: Chain, answer: str, given: Chain) -> bo
     return len(sides) == 4 and proportional(sides[0] - sides[1], sides[2] - sides[3])
 
 
-_FUNCTION = re.compile(r"([A-Za-z]+(?:_\{[^{}]*\})?)\(([A-Za-z])\)")
+_FUNCTION = re.compile(r"([A-Za-z]+(?:_\{[^{}]*\})?)\(([A-Za-z](?:,[A-Za-z])*)\)|([A-Za-z])_\{([a-z])\}")
 
 
 def _same_function(expected: Chain, given: Chain) -> bool:
-    """f(x) = 2x and f(t) = 2t are the same function; f(t) = 2x is another."""
+    """f(x) = 2x and f(t) = 2t are the same function, a_n = 2n and a_k = 2k the same sequence; f(t) = 2x is another."""
     left, right = _FUNCTION.fullmatch(expected.parts[0]), _FUNCTION.fullmatch(given.parts[0])
-    if left is None or right is None or left.group(1) != right.group(1) or left.group(2) == right.group(2):
+    if left is None or right is None or (left.group(1), left.group(3)) != (right.group(1), right.group(3)):
         return False
+    names, others = ((side.group(2) or side.group(4)).split(",") for side in (left, right))
     one, other = expression(expected.parts[1]), expression(given.parts[1])
-    if one is None or other is None or left.group(2) in names_in(other) or right.group(2) in names_in(one):
+    if names == others or len(set(names)) != len(names) or not len(names) == len(others) == len(set(others)):
         return False
-    argument = {
-        s: t
-        for s in other.free_symbols
-        if str(s) == right.group(2)
-        for t in one.free_symbols
-        if str(t) == left.group(2)
+    if one is None or other is None:
+        return False
+    if (names_in(other) & set(names)) - set(others) or (names_in(one) & set(others)) - set(names):
+        return False
+    symbols = {str(symbol): symbol for symbol in (*one.free_symbols, *other.free_symbols)}
+    arguments = {
+        symbols[theirs]: symbols[ours]
+        for ours, theirs in zip(names, others, strict=True)
+        if ours in symbols and theirs in symbols
     }
-    return equal(one, other.subs(argument))
+    return equal(one, other.subs(arguments, simultaneous=True))
 
 
 def _same_region(gold: str, answer: str) -> bool:

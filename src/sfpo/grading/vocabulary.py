@@ -49,7 +49,7 @@ _SMALL = _words(
     gold silver big small large little tiny male female adult regular ordered unordered nonempty valid successful favorable
     identical similar consecutive unique correct right same there only exactly today now then first class school grade fresh
     ripe wooden empty complete real complex natural rational even odd positive available required needed necessary sold
-    bought eaten made lost tomorrow yesterday tonight daily weekly monthly yearly annually afterwards together combined overall
+    bought eaten made lost played scored won picked used chosen taken tomorrow yesterday tonight daily weekly monthly yearly annually afterwards together combined overall
     """
 )
 # Small words that say enough alone: 12 left, 12 in total.
@@ -90,11 +90,34 @@ def is_counted(phrase: str, known: frozenset[str] = frozenset()) -> bool:
         known: words that count as nouns, because the gold uses them too.
     """
     remark = re.fullmatch(r"\(([a-z ,]+)\)", phrase.strip())
-    if remark:
-        return all(word in _REMARK or word in _SMALL for word in re.findall(r"[a-z]+", remark.group(1)))
-    words = re.findall(r"[^\W\d_]+(?:['.][^\W\d_]+)*", phrase)
-    nouns = [is_unit_or_noun(word) or word.lower() in known or word.lower() in _HEADS for word in words]
-    return any(nouns) and all(noun or word.lower() in _SMALL for noun, word in zip(nouns, words, strict=True))
+    if remark and all(word in _REMARK or word in _SMALL for word in re.findall(r"[a-z]+", remark.group(1))):
+        return True
+    if _ANOTHER_NUMBER.search(phrase):
+        # 5 feet 6 inches, 9 percent of 100
+        return False
+    words = _COUNTED_WORD.findall(phrase)
+    nouns = [_names_what_is_counted(word) or word.lower() in known or word.lower() in _HEADS for word in words]
+    # cows and pigs, but not hours and a quarter
+    joins = {
+        i for i, word in enumerate(words) if word == "and" and 0 < i < len(words) - 1 and nouns[i - 1] and nouns[i + 1]
+    }
+    if any(words[index + 1] in ("quarter", "quarters") for index in joins):
+        return False
+    small = [word.lower() in _SMALL or index in joins for index, word in enumerate(words)]
+    return any(nouns) and all(noun or filler for noun, filler in zip(nouns, small, strict=True))
+
+
+# A number of its own: neither an exponent nor part of a word, as in m^2, cm2, CO2, 3-digit.
+_ANOTHER_NUMBER = re.compile(r"(?<![\w^{.-])(?<!\^ )\d+(?![\w.-]*-[A-Za-z])")
+_COUNTED_WORD = re.compile(r"[^\W\d_]+(?:['.][^\W\d_]+)*(?:-[^\W\d_]+)*")
+
+
+def _names_what_is_counted(word: str) -> bool:
+    """A unit or noun, or a compound that ends in one: four-digit, two-dollar."""
+    if is_unit_or_noun(word):
+        return True
+    parts = word.split("-")
+    return len(parts) > 1 and is_unit_or_noun(parts[-1]) and not any(part.endswith("th") for part in parts)
 
 
 def _singulars(word: str) -> set[str]:

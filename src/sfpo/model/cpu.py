@@ -56,8 +56,7 @@ def prepare_cpu(model: Any, attn_implementation: str | None = None, *, trains_in
         # ARM, and AMD's have none. Small models stay with MKL, since oneDNN's set-up takes longer than their products.
         torch.set_float32_matmul_precision("medium")
         chosen.append("matrix products by oneDNN")
-    if _keep_freed_memory():
-        chosen.append("freed memory stays with the process")
+    _keep_freed_memory()
     return ", ".join(chosen)
 
 
@@ -90,14 +89,12 @@ def _this_cpu() -> str:
     return cpu_info.read_text() if cpu_info.exists() else platform.processor()
 
 
-def _keep_freed_memory() -> bool:
+def _keep_freed_memory() -> None:
     """Have glibc keep large freed buffers: if it returned their pages, each step would have to fault them in again."""
     if platform.libc_ver()[0] != "glibc":
-        return False
+        return
     # From malloc.h: M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX.
     trim_threshold, top_pad, mmap_max = -1, -2, -4
     mallopt = ctypes.CDLL(None).mallopt
-    return all(
-        mallopt(parameter, value) == 1
-        for parameter, value in ((trim_threshold, 2**31 - 1), (top_pad, 64 * 2**20), (mmap_max, 0))
-    )
+    for parameter, value in ((trim_threshold, 2**31 - 1), (top_pad, 64 * 2**20), (mmap_max, 0)):
+        mallopt(parameter, value)

@@ -1,6 +1,9 @@
 """Models by name: the embedded one, hub ids, local folders (LoRA weights too), GGUF files."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from os.path import exists, isdir, isfile
 from pathlib import Path
 from typing import Any
 
@@ -12,50 +15,85 @@ from sfpo.errors import UsageError
 from sfpo.model.embedded import EMBEDDED, MODEL_PATH
 
 ADAPTER = "adapter_config.json"
+_FAR_BEYOND = 100
 
 
-def resolve(name: str) -> tuple[str, dict[str, Any]]:
+def resolve(name: str, trust_remote_code: bool = False) -> tuple[str, dict[str, Any]]:
     """The path or hub id by which transformers finds a model, and further arguments of `from_pretrained`.
 
     Raises:
         UsageError: the path does not exist, or the model is not a causal language model.
     """
     source, keywords = (str(MODEL_PATH), {}) if name == EMBEDDED else _source(name)
-    try:
+    # Always said, yes or no: transformers asks the terminal where nothing is said, and a "y" on stdin would be the answer.
+    keywords["trust_remote_code"] = trust_remote_code
+    with _one_line(f"the model '{name}'"):
         config = AutoConfig.from_pretrained(_base_of_adapter(source) or source, **keywords)
-    except (OSError, ValueError, ImportError) as error:
-        raise UsageError(f"cannot load the model '{name}': {_first_line(error)}") from error
     architectures = config.architectures or []
-    causal = any(a.endswith(("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")) for a in architectures)
-    if not (causal if architectures else type(config) in AutoModelForCausalLM._model_mapping):
-        kind = ", ".join(architectures) or type(config).__name__
+    if not isinstance(architectures, list):
+        raise UsageError(f"cannot load the model '{name}': its config.json has architectures that are no list")
+    causal = any(str(a).endswith(("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")) for a in architectures)
+    known = type(config) in AutoModelForCausalLM._model_mapping or "AutoModelForCausalLM" in (
+        config.to_dict().get("auto_map") or {}
+    )
+    if not (causal if architectures else known):
+        kind = ", ".join(map(str, architectures)) or type(config).__name__
         raise UsageError(f"'{name}' is a {kind}, not a causal language model: choose one that generates text")
     return source, keywords
 
 
+def longest_readable(name: str, trust_remote_code: bool = False) -> int | None:
+    """The tokens beyond which a model cannot read, or nobody means it to; None where it has no limit.
+
+    A model with learned positions has no more than those. Rotary ones go on past the positions that they were trained on, worse
+    and worse; a hundred times as many are a slip of the pen.
+
+    Raises:
+        UsageError: see `resolve`.
+    """
+    source, keywords = resolve(name, trust_remote_code)
+    with _one_line(f"the model '{name}'"):
+        config = AutoConfig.from_pretrained(_base_of_adapter(source) or source, **keywords).get_text_config()
+    positions = getattr(config, "max_position_embeddings", None)
+    is_rotary = getattr(config, "rope_parameters", None) is not None
+    return positions * (_FAR_BEYOND if is_rotary else 1) if isinstance(positions, int) else None
+
+
 def load_tokenizer(name: str, trust_remote_code: bool = False) -> Any:
-    """The model's tokenizer, which pads on the left as generation requires."""
-    source, keywords = resolve(name)
-    try:
-        return AutoTokenizer.from_pretrained(
-            source, padding_side="left", trust_remote_code=trust_remote_code, **keywords
+    """The model's tokenizer, which pads on the left as generation requires.
+
+    Raises:
+        UsageError: there is none, it cannot be loaded, or it has no token that ends a completion.
+    """
+    source, keywords = resolve(name, trust_remote_code)
+    with _one_line(f"the tokenizer of '{name}'"):
+        tokenizer = AutoTokenizer.from_pretrained(source, padding_side="left", **keywords)
+        # Without files, transformers makes one that knows no text.
+        knows_text = bool(tokenizer("1")["input_ids"])
+    if not knows_text:
+        raise UsageError(f"'{name}' has no tokenizer: save one with the model (tokenizer.save_pretrained)")
+    if tokenizer.eos_token_id is None:
+        raise UsageError(
+            f"the tokenizer of '{name}' has no eos_token, so no completion would end: name it in tokenizer_config.json"
         )
-    except (OSError, ValueError, ImportError) as error:
-        raise UsageError(f"cannot load the tokenizer of '{name}': {_first_line(error)}") from error
+    return tokenizer
 
 
-def load_model(name: str, **from_pretrained: Any) -> Any:
-    """The model, by default in fp32: bf16 weights lose small updates, autocast does not."""
-    source, keywords = resolve(name)
+def load_model(name: str, trust_remote_code: bool = False, **from_pretrained: Any) -> Any:
+    """The model, by default in fp32: bf16 weights lose small updates, autocast does not.
+
+    Raises:
+        UsageError: there is none, or it cannot be loaded.
+    """
+    source, keywords = resolve(name, trust_remote_code)
     options = {name: value for name, value in from_pretrained.items() if value is not None}
     options["dtype"] = options.get("dtype", torch.float32)
-    try:
+    with _one_line(f"the model '{name}'"):
         if base := _base_of_adapter(source):
             # Merge the adapter, so that evaluation and further training get a plain model again.
-            return PeftModel.from_pretrained(load_model(base, **from_pretrained), source).merge_and_unload()
+            plain = load_model(base, trust_remote_code, **from_pretrained)
+            return PeftModel.from_pretrained(plain, source).merge_and_unload()
         model = AutoModelForCausalLM.from_pretrained(source, **keywords, **options)
-    except (OSError, ValueError, ImportError) as error:
-        raise UsageError(f"cannot load the model '{name}': {_first_line(error)}") from error
     if "gguf_file" in keywords:
         # The weights are plain tensors now, and are to be trained and saved as such.
         model.hf_quantizer = None
@@ -65,24 +103,68 @@ def load_model(name: str, **from_pretrained: Any) -> Any:
     return model
 
 
+@contextmanager
+def _one_line(what: str) -> Iterator[None]:
+    """Load what somebody else wrote: whatever is wrong with it, one line says so.
+
+    Raises:
+        UsageError: it cannot be loaded.
+    """
+    try:
+        yield
+    except UsageError:
+        raise
+    except Exception as error:
+        if "trust_remote_code" in str(error):
+            raise UsageError(
+                f"{what} brings code of its own: read it, and if you trust it, add --trust_remote_code true"
+            ) from error
+        # Damaged files raise any of the errors of Python, and of the libraries that read them.
+        raise UsageError(f"cannot load {what}: {_said(error)}") from error
+
+
 def _source(name: str) -> tuple[str, dict[str, Any]]:
     path = Path(name)
     if path.suffix == ".gguf":
-        if not path.is_file():
+        if not isfile(name):
             raise UsageError(f"there is no file {name}: give the path of a GGUF model")
         return str(path.parent), {"gguf_file": path.name}
-    if path.is_dir() and not (path / "config.json").is_file() and not (path / ADAPTER).is_file():
-        raise UsageError(f"{name} holds no config.json: give the folder of a saved model, or a .gguf file")
-    if not path.exists() and (name.startswith(("/", ".", "~")) or name.count("/") > 1):
+    if isdir(path) and not isfile(path / "config.json") and not isfile(path / ADAPTER):
+        raise UsageError(
+            f"{name or 'this folder'} holds no config.json: give the folder of a saved model, or a .gguf file"
+        )
+    if isfile(path / ADAPTER) and not any(isfile(path / f"adapter_model.{kind}") for kind in ("safetensors", "bin")):
+        raise UsageError(f"{name} holds an adapter without its weights: save it again")
+    if not exists(path) and (name.startswith(("/", ".", "~")) or name.count("/") > 1):
         raise UsageError(f"there is no model folder {name}")
+    if isfile(path):
+        raise UsageError(f"{name} is a file: give the folder of a saved model, or a .gguf file")
     return name, {}
 
 
 def _base_of_adapter(source: str) -> str | None:
-    """The base model of a folder of LoRA weights, or None if the folder holds none."""
+    """The base model of a folder of LoRA weights, or None if the folder holds none.
+
+    Raises:
+        UsageError: the folder does not say which.
+    """
     file = Path(source) / ADAPTER
-    return str(json.loads(file.read_text())["base_model_name_or_path"]) if file.is_file() else None
+    if not isfile(file):
+        return None
+    try:
+        adapter = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(f"{file} is not JSON ({_said(error)}): save the adapter again") from error
+    base = adapter.get("base_model_name_or_path") if isinstance(adapter, dict) else None
+    if not isinstance(base, str) or not base:
+        raise UsageError(f"{file} does not name the model that it adapts: add its base_model_name_or_path")
+    if isdir(base) and isfile(Path(base) / ADAPTER) and not isfile(Path(base) / "config.json"):
+        raise UsageError(f"{file} adapts {base}, which is itself an adapter: merge that one first")
+    return base
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
+def _said(error: BaseException) -> str:
+    """The first line of an error that says something, with its kind where the words alone would puzzle."""
+    first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    plain = isinstance(error, OSError | ValueError | ImportError | RuntimeError)
+    return first if first and plain else f"{type(error).__name__} {first}".strip()

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import DynamicCache
-from transformers.cache_utils import DynamicLayer
 
 _FORWARD_COST = {"cpu": 160}
 """Tokens that an additional forward must save to pay off, by device; on other devices its launches cost more."""
@@ -34,9 +33,13 @@ class Prefill:
     mask: Tensor
 
 
-def encode_prompts(model: Any, ids: Tensor, mask: Tensor) -> Prefill:
-    """Run prompts (U, P), padded left, through a model that `keeps_every_key`."""
-    common = _common_beginning(ids, mask)
+def encode_prompts(model: Any, ids: Tensor, mask: Tensor, forward_cost: int) -> Prefill:
+    """Run prompts (U, P), padded left, through a model that `shares_beginnings` (`sfpo.model.capabilities`).
+
+    Args:
+        forward_cost: how many tokens a forward for the common beginning must save.
+    """
+    common = _common_beginning(ids, mask, forward_cost)
     cache = None
     if common:
         beginning = model(
@@ -66,29 +69,21 @@ def encode_prompts(model: Any, ids: Tensor, mask: Tensor) -> Prefill:
     return Prefill(output.logits[:, -1], layers, mask)
 
 
-def keeps_every_key(config: Any) -> bool:
-    """Whether all layers cache plain keys and values, so that tokens can attend to others that were encoded separately.
-
-    Sliding-window and recurrent layers keep other states.
-    """
-    return all(type(layer) is DynamicLayer for layer in DynamicCache(config=config).layers)
-
-
 def positions(mask: Tensor) -> Tensor:
     """Position of each token in its row, not counting padding; (rows, tokens)."""
     return (mask.cumsum(1) - 1).clamp(min=0)
 
 
-def forward_cost(device: torch.device) -> int:
+def cost_of_forward(device: torch.device) -> int:
     """The fixed cost of one more forward, about, as a number of tokens."""
     return _FORWARD_COST.get(device.type, _FORWARD_COST_ELSEWHERE)
 
 
-def _common_beginning(ids: Tensor, mask: Tensor) -> int:
+def _common_beginning(ids: Tensor, mask: Tensor, forward_cost: int) -> int:
     """How many first tokens to encode once for all prompts; every prompt keeps at least one. 0 if it would not pay off."""
     prompts = [row[seen].tolist() for row, seen in zip(ids.cpu(), mask.bool().cpu(), strict=True)]
     # All prompts share the beginning that the first and the last in sorted order share.
     alike = takewhile(lambda pair: pair[0] == pair[1], zip(min(prompts), max(prompts), strict=False))
     common = min(sum(1 for _ in alike), min(map(len, prompts)) - 1)
-    worth_it = common >= _LEAST_BEGINNING and common * (len(prompts) - 1) > forward_cost(ids.device)
+    worth_it = common >= _LEAST_BEGINNING and common * (len(prompts) - 1) > forward_cost
     return common if worth_it else 0

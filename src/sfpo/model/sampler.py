@@ -6,7 +6,8 @@ It differs from `generate` in four ways:
 - Sequences that have ended leave the batch.
 - It writes keys and values into buffers instead of concatenating them at every token. Attention gets the whole buffers with
   their empty part masked, because matrix products would copy a slice of them.
-- It returns the entropy of every sampled token's distribution, so that the policy need not run again to compute it.
+- It returns the log-probability of every sampled token and the entropy of its distribution, so that the policy need not run
+  again to compute these.
 
 Shapes: R completions, U distinct prompts, P prompt tokens (padded left), V vocabulary.
 """
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 from transformers import Cache
 from transformers.cache_utils import DynamicLayer
 
-from sfpo.model.prefill import encode_prompts
+from sfpo.model.prefill import cost_of_forward, encode_prompts
 
 _COMPACT_BELOW = 0.8
 """Ended sequences leave once less than this share of the batch goes on, because leaving copies the remaining ones."""
@@ -34,9 +35,14 @@ _NUCLEUS_CANDIDATES = 512
 
 @dataclass(frozen=True)
 class Sampled:
-    """One entry per completion: its token ids including the end of sequence, and the entropy (nats) at each token."""
+    """One entry per completion, each a list with one value per token; the end of sequence is a token of it.
+
+    Attributes:
+        log_probs, entropies: in nats, of the model's distribution at the temperature, whatever `restrict` leaves of it.
+    """
 
     completion_ids: list[list[int]]
+    log_probs: list[list[float]]
     entropies: list[list[float]]
 
 
@@ -50,47 +56,54 @@ def sample(
     temperature: float = 1.0,
     restrict: Callable[[Tensor], Tensor] | None = None,
     do_sample: bool = True,
+    uniforms: Tensor | None = None,
 ) -> Sampled:
     """Sample one completion for every entry of `prompt_ids`; equal prompts share their encoding.
 
     Args:
-        model: a causal language model whose layers all cache plain keys and values (`sfpo.model.prefill.keeps_every_key`).
+        model: a causal language model that `shares_beginnings` (`sfpo.model.capabilities`).
         max_new_tokens: length at which a completion is cut off.
         end_ids: tokens that end a completion.
         temperature: divides the logits, above 0.
         restrict: sets the logits (rows, V) of tokens that must not be sampled to minus infinity, as top-k does; entropies
             are those before it.
         do_sample: False for the most likely token each time.
+        uniforms: (R, at least max_new_tokens) random numbers in [0, 1) that decide the tokens, so that a completion does not
+            depend on the others; None to draw from torch's own stream.
     """
     was_training = model.training
     model.eval()  # training mode drops the cache under gradient checkpointing
     try:
-        return _Sampling(model, prompt_ids, max_new_tokens, end_ids, temperature, restrict, do_sample).run()
+        return _Sampling(model, prompt_ids, max_new_tokens, end_ids, temperature, restrict, do_sample, uniforms).run()
     finally:
         model.train(was_training)
 
 
 def nucleus(logits: Tensor, top_p: float) -> Tensor:
-    """Logits (rows, V) with every token at minus infinity except the likeliest ones, which together reach `top_p`."""
+    """Logits (rows, V) with every token at minus infinity except the likeliest ones, which together reach `top_p`.
+
+    Of several equally likely tokens, as logits in bf16 often have, no more stay than are needed to reach it.
+    """
     probs = logits.softmax(-1)
     # Sorting a whole vocabulary for every token costs more than a small model's forward, and is hardly ever needed.
     for candidates in (min(_NUCLEUS_CANDIDATES, probs.shape[-1]), probs.shape[-1]):
-        likeliest = probs.topk(candidates).values
+        likeliest, tokens = probs.topk(candidates)
         before = likeliest.cumsum(-1) - likeliest
         if candidates == probs.shape[-1] or bool((before[:, -1] >= top_p).all()):
             break
-    smallest_kept = likeliest.gather(-1, (before < top_p).sum(-1, keepdim=True) - 1)
-    return logits.masked_fill(probs < smallest_kept, -torch.inf)
+    dropped = torch.ones_like(probs, dtype=torch.bool).scatter(-1, tokens, before >= top_p)
+    return logits.masked_fill(dropped, -torch.inf)
 
 
-def draw(probs: Tensor) -> Tensor:
-    """Sample one entry (rows,) from each distribution (rows, V)."""
-    if probs.shape[-1] < _LARGE_VOCABULARY:
+def draw(probs: Tensor, uniforms: Tensor | None = None) -> Tensor:
+    """Sample one entry (rows,) from each distribution (rows, V), with these random numbers (rows,) or torch's own."""
+    if uniforms is None and probs.shape[-1] < _LARGE_VOCABULARY:
         return torch.multinomial(probs, 1)[:, 0]
     # Double precision, because there the sum over a whole vocabulary still includes its rare tokens.
     below = probs.double().cumsum(-1)
-    threshold = below[:, -1:] * torch.rand(len(probs), 1, dtype=torch.float64, device=probs.device)
-    return torch.searchsorted(below, threshold, right=True)[:, 0]
+    if uniforms is None:
+        uniforms = torch.rand(len(probs), dtype=torch.float64, device=probs.device)
+    return torch.searchsorted(below, below[:, -1:] * uniforms[:, None], right=True)[:, 0]
 
 
 class _Sampling:
@@ -103,6 +116,7 @@ class _Sampling:
         temperature: float,
         restrict: Callable[[Tensor], Tensor] | None,
         do_sample: bool,
+        uniforms: Tensor | None,
     ) -> None:
         self._model = model
         self._device = next(model.parameters()).device
@@ -111,6 +125,7 @@ class _Sampling:
         self._temperature = temperature
         self._restrict = restrict
         self._do_sample = do_sample
+        self._uniforms = None if uniforms is None else uniforms.to(self._device)
         self._count = len(prompt_ids)
         self._prompts = list(dict.fromkeys(map(tuple, prompt_ids)))
         number = {prompt: index for index, prompt in enumerate(self._prompts)}
@@ -119,14 +134,16 @@ class _Sampling:
     def run(self) -> Sampled:
         logits, cache, seen = self._encode_prompts()
         tokens = torch.zeros(self._count, self._max_new_tokens, dtype=torch.long, device=self._device)
-        entropies = torch.zeros(self._count, self._max_new_tokens, device=self._device)
+        log_probs, entropies = torch.zeros(2, self._count, self._max_new_tokens, device=self._device)
         lengths = torch.full((self._count,), self._max_new_tokens, device=self._device)
         rows = torch.arange(self._count, device=self._device)  # the completion in each row of the batch
         going = torch.ones_like(rows, dtype=torch.bool)
         length = seen.shape[1]
         for position in range(self._max_new_tokens):
-            chosen, entropy = self._choose(logits)
-            tokens[rows, position], entropies[rows, position] = chosen, entropy
+            uniforms = None if self._uniforms is None else self._uniforms[rows, position]
+            chosen, log_prob, entropy = self._choose(logits, uniforms)
+            tokens[rows, position] = chosen
+            log_probs[rows, position], entropies[rows, position] = log_prob, entropy
             ended = going & torch.isin(chosen, self._ends)
             lengths[rows[ended]] = position + 1
             going &= ~ended
@@ -153,8 +170,10 @@ class _Sampling:
             ).logits[:, -1]
         ends = lengths.tolist()
         return Sampled(
-            [row[:end] for row, end in zip(tokens.tolist(), ends, strict=True)],
-            [row[:end] for row, end in zip(entropies.tolist(), ends, strict=True)],
+            *(
+                [row[:end] for row, end in zip(of_all.tolist(), ends, strict=True)]
+                for of_all in (tokens, log_probs, entropies)
+            )
         )
 
     def _encode_prompts(self) -> tuple[Tensor, Cache, Tensor]:
@@ -162,20 +181,21 @@ class _Sampling:
         longest = max(map(len, self._prompts))
         ids = torch.tensor([[0] * (longest - len(p)) + list(p) for p in self._prompts], device=self._device)
         seen = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in self._prompts], device=self._device)
-        encoded = encode_prompts(self._model, ids, seen)
+        encoded = encode_prompts(self._model, ids, seen, cost_of_forward(self._device))
         row = self._prompt_of_row
         layers: list[Any] = [_BufferedLayer(keys[row], values[row]) for keys, values in encoded.layers]
         return encoded.logits[row], Cache(layers=layers), encoded.mask[row]
 
-    def _choose(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+    def _choose(self, logits: Tensor, uniforms: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """A token for each row of logits (rows, V), its log-probability and the entropy, all (rows,)."""
         logits = logits.float() / self._temperature
         log_probs = logits.log_softmax(-1)
         probs = log_probs.exp()
         entropy = -(probs * log_probs).sum(-1)
         if self._restrict is not None:
             probs = self._restrict(logits).softmax(-1)
-        chosen = draw(probs) if self._do_sample else probs.argmax(-1)
-        return chosen, entropy
+        chosen = draw(probs, uniforms) if self._do_sample else probs.argmax(-1)
+        return chosen, log_probs.gather(-1, chosen[:, None])[:, 0], entropy
 
 
 class _BufferedLayer(DynamicLayer):  # type: ignore[misc]

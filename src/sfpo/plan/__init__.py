@@ -1,1 +1,1 @@
-"""`sfpo plan`: the memory, the seconds and the best K of a run before you pay for it. Formulas and checks: docs/plan.md."""
+"""`sfpo plan`: the memory, the seconds and the best K of a run before you pay for it. Formulas and checks: docs/guides/plan.md."""

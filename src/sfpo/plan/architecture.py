@@ -7,6 +7,7 @@ from typing import Any
 
 from sfpo.errors import UsageError
 from sfpo.model.embedded import MODEL_PATH
+from sfpo.model.hub import look
 
 # The formulas describe these families: decoders with grouped-query attention and a gated MLP.
 _FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "phi3", "olmo2", "smollm3")
@@ -163,6 +164,7 @@ def _of_gguf(path: Path) -> Architecture:
 
 
 def _downloaded(name: str) -> Path:
+    look(name, needs_data=False)
     try:
         from huggingface_hub import hf_hub_download
     except ModuleNotFoundError as error:

@@ -13,7 +13,8 @@ from sfpo.plan import seconds
 from sfpo.plan.architecture import Architecture
 from sfpo.plan.hardware import Efficiency, Hardware
 from sfpo.plan.workload import Workload
-from sfpo.records.run import CONFIG, METRICS, read_rows
+from sfpo.records.rows import read_rows
+from sfpo.records.run import CONFIG, METRICS
 
 Settings = dict[str, Any]
 

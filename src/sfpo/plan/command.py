@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from sfpo.plan import calibration, hardware, memory, seconds
@@ -44,12 +45,12 @@ def main(arguments: Sequence[str]) -> int:
         f"{work.prompt_length:g} + {work.completion_length:g} tokens, longest completion {work.longest_completion:g}"
     )
     console.print(
-        f"[bold]{options.model}[/], {options.architecture.weights:,} weights · {work.devices} × {options.hardware}, "
+        f"[bold]{escape(options.model)}[/], {options.architecture.weights:,} weights · {work.devices} × {options.hardware}, "
         f"{work.engine} · {work.rollouts:,} rollouts of {lengths}",
         highlight=False,
         soft_wrap=True,
     )
-    console.print(_assumption(options), highlight=False, soft_wrap=True)
+    console.print(_assumption(options), markup=False, highlight=False, soft_wrap=True)
     console.print(_memory_table(bytes_))
     if bytes_.peak > options.device.memory and not options.device.is_cpu:
         console.print(

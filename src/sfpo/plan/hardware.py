@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from sfpo.errors import UsageError
+from sfpo.nearest import unknown
 
 
 @dataclass(frozen=True)
@@ -65,5 +66,5 @@ def named(name: str) -> Hardware:
         UsageError: no such name.
     """
     if name not in NAMES:
-        raise UsageError(f"unknown hardware '{name}': choose among {', '.join(NAMES)}")
+        raise UsageError(unknown("hardware", name, NAMES))
     return CPU if name == "cpu" else GPUS[name]

@@ -1,6 +1,5 @@
 """The options of `sfpo plan`: flags override a recipe, a recipe a measured run, and a measured run the defaults."""
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 from sfpo.errors import UsageError
 from sfpo.model.embedded import EMBEDDED
 from sfpo.model.embedded.recipe import EMBEDDED_RECIPE
-from sfpo.options import Parser, read_config
+from sfpo.options import LARGEST, Parser, read_config, truth, with_underscores
 from sfpo.plan import architecture, calibration, hardware, reduction
 from sfpo.plan.architecture import Architecture
 from sfpo.plan.hardware import Hardware
@@ -56,7 +55,7 @@ def parse(arguments: Sequence[str]) -> Options:
     Raises:
         UsageError: an option is unknown, contradicts another or is out of range.
     """
-    flags = vars(_parser().parse_args(list(arguments)))
+    flags = vars(parser().parse_args(with_underscores(arguments)))
     run = calibration.read_run(Path(flags["from"])) if flags["from"] else None
     given: dict[str, Any] = run.settings | _as_settings(run.typical()) if run else {}
     given |= read_config(flags["config"]) if flags["config"] else {}
@@ -114,6 +113,8 @@ def _check_types(settings: dict[str, Any]) -> None:
                 settings.pop(name, None)
             elif not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
                 raise UsageError(f"{name} should be {words}, got '{value}'")
+            elif isinstance(value, int | float) and not -LARGEST <= value <= LARGEST:  # also where it is not a number
+                raise UsageError(f"{name} must be a finite number and at most {LARGEST:,}, got {value}")
 
 
 def defaults(model: str) -> dict[str, Any]:
@@ -154,7 +155,10 @@ def _vllm_share(settings: dict[str, Any]) -> float | None:
     if not settings.get("use_vllm"):
         return None
     # TRL's defaults.
-    return 0.0 if settings.get("vllm_mode") == "server" else settings.get("vllm_gpu_memory_utilization", 0.3)
+    share: float = settings.get("vllm_gpu_memory_utilization", 0.3)
+    if not 0 < share <= 1:
+        raise UsageError(f"vllm_gpu_memory_utilization must be above 0 and at most 1, got {share}")
+    return 0.0 if settings.get("vllm_mode") == "server" else share
 
 
 def _as_settings(work: Workload) -> dict[str, Any]:
@@ -163,20 +167,15 @@ def _as_settings(work: Workload) -> dict[str, Any]:
     return {name: getattr(work, name) for name in names}
 
 
-def _truth(text: str) -> bool:
-    if text.lower() not in ("true", "false"):
-        raise argparse.ArgumentTypeError(f"should be true or false, got '{text}'")
-    return text.lower() == "true"
-
-
-def _parser() -> Parser:
-    parser = Parser(
+def parser() -> Parser:
+    """The parser of the command's options."""
+    made = Parser(
         prog="sfpo plan",
         description="Predict the memory and seconds of a run before it starts, and which K saves the most time. Formulas: "
-        "docs/plan.md.",
+        "docs/guides/plan.md.",
         allow_abbrev=False,
     )
-    add = parser.add_argument
+    add = made.add_argument
     add("--config", help="Recipe of sfpo train (YAML); flags win over it.")
     add("--from", help="Folder of an sfpo train run on the same hardware, to calibrate with; two steps are enough.")
     add("--check", nargs="+", default=[], help="Run folders whose measured seconds to compare with the prediction.")
@@ -199,7 +198,7 @@ def _parser() -> Parser:
     for name in ("num_generations", "inner_steps", "lora_r"):
         add(f"--{name}", type=int, help="As in sfpo train.")
     for name in ("gradient_checkpointing", "bf16"):
-        add(f"--{name}", type=_truth, help="As in sfpo train.")
+        add(f"--{name}", type=truth, help="As in sfpo train.")
     add(
         "--rollout_reduction",
         nargs="+",
@@ -207,4 +206,4 @@ def _parser() -> Parser:
         help="K=REDUCTION ... (how many times fewer rollouts SFPO needs than GRPO), or a folder that sfpo compare wrote.",
     )
     add("--json", action="store_true", help="Print JSON.")
-    return parser
+    return made

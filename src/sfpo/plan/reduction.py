@@ -1,6 +1,7 @@
 """From fewer rollouts to less time: the wall-clock reduction of a K whose rollout reduction is known."""
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,8 +50,10 @@ def read_reductions(given: list[str]) -> dict[int, float]:
             raise UsageError(
                 f"--rollout_reduction takes K=REDUCTION, such as 3=3.5, or a folder that sfpo compare wrote; got '{text}'"
             ) from None
-        if int(k) < 1 or found[int(k)] <= 0:
-            raise UsageError(f"--rollout_reduction {text}: K must be at least 1 and the reduction positive")
+        if int(k) < 1 or not 0 < found[int(k)] < math.inf:
+            raise UsageError(
+                f"--rollout_reduction {text}: K must be at least 1, and the reduction positive and finite"
+            )
     return found
 
 
@@ -60,10 +63,10 @@ def _of_comparison(folder: Path) -> dict[int, float]:
     configuration = config_of(comparison["train"])
     best: dict[int, float] = {}
     for variant in comparison["variants"]:
-        # A variant has no reduction if it did not run or did not reach the target.
-        figures = summary["variants"].get(variant["name"], {})
-        value = figures.get("rollout_reduction", {}).get("value")
-        if variant["method"] == "sfpo" and value is not None:
+        # A variant has no reduction if it did not run, never reached the target or was there from the start.
+        reduction = summary["variants"].get(variant["name"], {}).get("rollout_reduction", {})
+        value = reduction.get("value")
+        if variant["method"] == "sfpo" and value and "from_start" not in reduction:
             k = settings_of_variant(comparison, variant, configuration)["inner_steps"]
             best[k] = max(value, best.get(k, 0.0))
     if not best:

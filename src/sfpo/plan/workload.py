@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from sfpo.errors import UsageError
+from sfpo.nearest import unknown
 from sfpo.settings import SlowFastSettings
 
 ENGINES = ("ddp", "zero2", "zero3", "fsdp2", "lora")
@@ -46,7 +47,7 @@ class Workload:
 
     def __post_init__(self) -> None:
         if self.engine not in ENGINES:
-            raise UsageError(f"unknown engine '{self.engine}': choose among {', '.join(ENGINES)}")
+            raise UsageError(unknown("engine", self.engine, ENGINES))
         for name in (
             "micro_batch",
             "accumulation",

@@ -2,16 +2,17 @@
 figure."""
 
 import csv
-import json
+import io
 from pathlib import Path
 from typing import Any
 
-from sfpo.records.run import METRICS, RUN, Row, read_rows, spent
+from sfpo.records.rows import Row, read_rows
+from sfpo.records.run import METRICS, spent
+from sfpo.whole import write_whole
 
 STEPS, EVALUATIONS = "steps.csv", "evaluations.csv"
 
-# Columns of steps.csv and the keys of the training log that they hold.
-_LOGGED = {
+KEYS_OF_STEPS = {
     "rollouts": "sfpo/rollouts",
     "rollout_seconds": "sfpo/rollout_seconds",
     "update_seconds": "sfpo/update_seconds",
@@ -30,6 +31,7 @@ _LOGGED = {
     "grad_norm": "grad_norm",
     "equal_groups": "frac_reward_zero_std",
 }
+"""Columns of `steps.csv` and the keys of the training log that they hold."""
 _EVALUATED = ("accuracy", "mean_length", "cut_off", "problems")
 
 
@@ -43,7 +45,9 @@ def rows_of_run(folder: Path) -> tuple[list[Row], list[Row]]:
     rows = read_rows(folder / METRICS)
     logged = [row for row in rows if row["kind"] == "train"]
     so_far = spent(logged)
-    steps = [{"step": row["step"], **{name: row.get(key, "") for name, key in _LOGGED.items()}} for row in logged]
+    steps = [
+        {"step": row["step"], **{name: row.get(key, "") for name, key in KEYS_OF_STEPS.items()}} for row in logged
+    ]
     evaluations = [
         {
             "step": row["step"],
@@ -55,12 +59,6 @@ def rows_of_run(folder: Path) -> tuple[list[Row], list[Row]]:
         if row["kind"] == "evaluation" and row["step"] in so_far
     ]
     return steps, evaluations
-
-
-def is_finished(run: Path) -> bool:
-    """Whether a run of `sfpo train` finished."""
-    facts = run / RUN
-    return facts.is_file() and "finished" in json.loads(facts.read_text())
 
 
 def collect(folder: Path, runs: list[tuple[str, int]]) -> None:
@@ -77,16 +75,7 @@ def collect(folder: Path, runs: list[tuple[str, int]]) -> None:
 
 def read_evaluations(folder: Path) -> list[Row]:
     """The rows of `evaluations.csv`, numbers as numbers."""
-    return _read(folder / EVALUATIONS)
-
-
-def read_steps(folder: Path) -> list[Row]:
-    """The rows of `steps.csv` under the keys of the training log, numbers as numbers, without values that were not logged."""
-    return [{_LOGGED.get(name, name): value for name, value in row.items()} for row in _read(folder / STEPS)]
-
-
-def _read(path: Path) -> list[Row]:
-    with path.open(newline="") as file:
+    with (folder / EVALUATIONS).open(newline="") as file:
         return [
             {name: value if name == "variant" else float(value) for name, value in row.items() if value != ""}
             for row in csv.DictReader(file)
@@ -94,10 +83,11 @@ def _read(path: Path) -> list[Row]:
 
 
 def _write(path: Path, rows: list[Row]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]) if rows else ["variant"], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({name: _short(value) for name, value in row.items()} for row in rows)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(rows[0]) if rows else ["variant"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: _short(value) for name, value in row.items()} for row in rows)
+    write_whole(path, text.getvalue())
 
 
 def _short(value: Any) -> Any:

@@ -2,11 +2,14 @@
 
 - A variant's curve is its held-out accuracy, averaged over seeds, each evaluation then averaged with its neighbours (3
   evaluations; 2 at the ends).
+- A variant's best and last evaluation are those of its held-out accuracy averaged over seeds alone.
 - A baseline's best is the maximum of its curve within its budget. That is the target of what is compared with it.
 - Near its ceiling a curve's maximum is decided by noise. So reductions are also given to `NEARLY` of the baseline's best.
 - Rollouts (or seconds) to the target are read off a variant's curve where it first reaches it, linear between
   evaluations; `math.inf` means never.
-- The reduction is the baseline's figure over the variant's, 0 where the variant never reaches the target.
+- The reduction is the baseline's figure over the variant's, 0 where the variant never reaches the target. Where its curve is
+  there before any training, no ratio says how much that saves: this is "from the start", a value of its own.
+- `TOO_FEW` evaluations or fewer show no curve: the mean over neighbours then spans all of the training.
 - 95 % intervals are bootstrapped over seeds (percentiles). A draw takes the same seeds of variant and baseline, which
   share prompts and random numbers, and finds the target anew. One seed gives no interval.
 
@@ -20,6 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 DRAWS = 4_000
+TOO_FEW = 3
+"""So many evaluations, that of the start included, do not tell when a target is reached."""
 NEARLY = 0.95
 """The share of the baseline's best that serves as a second target."""
 Array = NDArray[np.float64]
@@ -45,12 +50,22 @@ class Interval:
 
 @dataclass(frozen=True)
 class Reduction:
-    """How many times less of something a variant needs than its baseline; 0 for never getting there."""
+    """How many times less of something a variant needs than its baseline.
+
+    It is 0 for never getting there. From the start, it is 1 if the baseline is there from the start too, else infinite.
+    """
 
     needed: Interval
     reduction: Interval
     never_reached: float
     """Share of the bootstrap's draws in which the target is not reached."""
+    from_start: float
+    """Share of the draws in which it is reached before any training."""
+
+    @property
+    def is_from_start(self) -> bool:
+        """Whether the variant is at the target before any training."""
+        return self.needed.value == 0.0
 
 
 def smoothed(accuracy: Array) -> Array:
@@ -81,10 +96,12 @@ def reduction(variant: Runs, baseline: Runs, amount: str, share: float = 1.0) ->
     needed, ratio = _needed_and_ratio(variant, baseline, amount, share)
     seeds = len(variant.accuracy)
     draws = [_needed_and_ratio(_of(variant, s), _of(baseline, s), amount, share) for s in _draws(seeds)]
+    drawn = np.array([draw[0] for draw in draws] or [needed])
     return Reduction(
         _interval(needed, [draw[0] for draw in draws]),
         _interval(ratio, [draw[1] for draw in draws]),
-        float(np.mean([math.isinf(draw[0]) for draw in draws])) if draws else float(math.isinf(needed)),
+        never_reached=float(np.isinf(drawn).mean()),
+        from_start=float((drawn == 0.0).mean()),
     )
 
 
@@ -96,6 +113,12 @@ def mean_interval(values: Array) -> Interval:
 def best_interval(runs: Runs) -> Interval:
     """The maximum of a variant's curve."""
     return _interval(best(runs), [best(_of(runs, seeds)) for seeds in _draws(len(runs.accuracy))])
+
+
+def best_evaluation_interval(runs: Runs) -> Interval:
+    """The maximum of the seed-mean over evaluations, none of them averaged with its neighbours, as the last one is not."""
+    draws = [float(runs.accuracy[seeds].mean(0).max()) for seeds in _draws(len(runs.accuracy))]
+    return _interval(float(runs.accuracy.mean(0).max()), draws)
 
 
 def band(accuracy: Array) -> tuple[Array, Array]:

@@ -46,7 +46,7 @@ def pass_at_1(problems: Sequence[Sequence[bool]]) -> Estimate:
     """The share of right samples, averaged over problems, with an interval clustered by problem."""
     means = [sum(verdicts) / len(verdicts) for verdicts in problems]
     value = sum(means) / len(means)
-    return _wilson(value, effective_samples(means, sum(len(verdicts) for verdicts in problems)))
+    return wilson(value, effective_samples(means, sum(len(verdicts) for verdicts in problems)))
 
 
 def effective_samples(means: Sequence[float], samples: int) -> float:
@@ -61,7 +61,8 @@ def effective_samples(means: Sequence[float], samples: int) -> float:
     return min(len(means) * value * (1.0 - value) / variance, samples)
 
 
-def _wilson(value: float, samples: float) -> Estimate:
+def wilson(value: float, samples: float) -> Estimate:
+    """The interval of a share that was found among independent samples."""
     scale = 1.0 + _Z**2 / samples
     centre = (value + _Z**2 / (2.0 * samples)) / scale
     half = _Z / scale * math.sqrt(value * (1.0 - value) / samples + _Z**2 / (4.0 * samples**2))

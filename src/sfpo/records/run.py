@@ -1,28 +1,55 @@
-"""The files that a run writes, and how to read their rows; needs neither torch nor transformers."""
+"""The files that a run writes, and what they say of it; needs neither torch nor transformers."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from sfpo.records.rows import Row, read_rows
+
 METRICS, COMPLETIONS, CONFIG, RUN = "metrics.jsonl", "completions.jsonl", "config.yaml", "run.json"
 
-Row = dict[str, Any]
+
+def read_facts(folder: Path) -> dict[str, Any]:
+    """What `run.json` says; nothing if it is missing or broken."""
+    return _mapping(folder / RUN, json.loads)
 
 
-def read_rows(path: Path) -> list[Row]:
-    """The rows of a run's JSON lines file, without one that a killed run left unfinished; none if there is no file."""
-    if not path.exists():
-        return []
-    rows = []
-    # Only "\n" ends a row: a completion may hold the other characters at which splitlines() splits. The last row may end in
-    # the middle of a character.
-    for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return rows
+def read_configuration(folder: Path) -> dict[str, Any]:
+    """What `config.yaml` says; nothing if it is missing or broken."""
+    return _mapping(folder / CONFIG, yaml.safe_load)
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether `folder` holds a run of `sfpo train` that finished."""
+    return "finished" in read_facts(folder)
+
+
+def missing_records(folder: Path) -> str | None:
+    """What a finished run lacks of the records that it must have, in words; None if it has them all."""
+    rows = read_rows(folder / METRICS)
+    if not rows:
+        return f"{METRICS} is missing or empty"
+    last = read_facts(folder).get("steps", max(_steps(rows, "train"), default=0))
+    every = read_configuration(folder).get("eval_every", 0)
+    expected = {0, last, *(range(every, last, every) if every else ())}
+    if missing := sorted(expected - _steps(rows, "evaluation")):
+        return f"{METRICS} has no evaluation of step {missing[0]}"
+    return None
+
+
+def _steps(rows: Iterable[Row], kind: str) -> set[int]:
+    return {row["step"] for row in rows if row.get("kind") == kind and "step" in row}
+
+
+def _mapping(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
+    try:
+        value = parse(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def spent(steps: Iterable[Row]) -> dict[int, tuple[float, float]]:

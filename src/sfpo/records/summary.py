@@ -11,7 +11,8 @@ from sfpo.model.label import model_label
 from sfpo.records import efficiency
 from sfpo.records.comparison import read_evaluations
 from sfpo.records.efficiency import Interval, Runs
-from sfpo.records.run import Row
+from sfpo.records.rows import Row
+from sfpo.whole import write_whole
 
 SPECIFICATION, SUMMARY, TABLES = "comparison.json", "summary.json", "summary.md"
 
@@ -23,13 +24,13 @@ NEARLY_REDUCTION = {name: f"{name}_reduction_to_{efficiency.NEARLY:g}" for name 
 def write_summary(folder: Path) -> Summary:
     """Compute the figures of the finished runs and write both files."""
     summary = summarise(folder)
-    (folder / SUMMARY).write_text(as_json(summary))
-    (folder / TABLES).write_text(as_markdown(summary))
+    write_whole(folder / SUMMARY, as_json(summary))
+    write_whole(folder / TABLES, as_markdown(summary))
     return summary
 
 
 def summarise(folder: Path) -> Summary:
-    """Every figure of a comparison; a number that would be infinite ("never reached") is None."""
+    """Every figure of a comparison; a number that would be infinite ("never", or a reduction "from the start") is None."""
     specification = json.loads((folder / SPECIFICATION).read_text())
     rows = read_evaluations(folder)
     of_variant: dict[str, dict[int, list[Row]]] = {}
@@ -75,6 +76,7 @@ def _figures(done: dict[int, list[Row]], baseline: dict[int, list[Row]], seeds: 
             "length": _list(_column(done, own, "mean_length").mean(0)),
         },
         "final_accuracy": _json(efficiency.mean_interval(runs.accuracy[:, -1])),
+        "best_evaluation": _json(efficiency.best_evaluation_interval(runs)),
         "best_accuracy": _json(efficiency.best_interval(runs)),
     }
     # Compare only the seeds that both have, because those share prompts and random numbers.
@@ -94,7 +96,8 @@ def _figures(done: dict[int, list[Row]], baseline: dict[int, list[Row]], seeds: 
 
 
 def _reduction(measured: efficiency.Reduction) -> Summary:
-    return _json(measured.reduction) | {"never_reached": measured.never_reached}
+    figures: Summary = _json(measured.reduction) | {"never_reached": measured.never_reached}
+    return figures | {"from_start": measured.from_start} if measured.is_from_start else figures
 
 
 def _runs(done: dict[int, list[Row]], seeds: list[int]) -> Runs:
@@ -130,6 +133,7 @@ def as_markdown(summary: Summary) -> str:
         f"{seeds} seed{'s' if seeds > 1 else ''}, {summary['held_out_problems']} held-out problems. In brackets: 95 % "
         "intervals, bootstrapped over seeds. Seconds are those of rollouts and updates.",
         "",
+        *([note, ""] if (note := too_few_evaluations(summary)) else []),
         "## To reach GRPO's best accuracy",
         "",
         f"| variant | GRPO's best | rollouts | rollout reduction | to {efficiency.NEARLY:.0%} of it | seconds | time "
@@ -147,7 +151,7 @@ def as_markdown(summary: Summary) -> str:
         "",
         "## Held-out accuracy",
         "",
-        "| variant | seeds | best | at the end | minus GRPO's, at the end |",
+        "| variant | seeds | best evaluation | last evaluation | minus GRPO's last |",
         "|---|---|---|---|---|",
     ]
     for name, figures in summary["variants"].items():
@@ -157,10 +161,10 @@ def as_markdown(summary: Summary) -> str:
         difference = figures.get("final_difference")
         cells = [
             str(len(figures["seeds_done"])),
-            percent(figures["best_accuracy"]),
+            percent(figures["best_evaluation"]),
             percent(figures["final_accuracy"]),
         ]
-        cells.append(percent(difference, sign="+") if difference else "-")
+        cells.append(points(difference) if difference else "-")
         lines.append(f"| {name} | {' | '.join(cells)} |")
     failed = [
         f"- {name}, seed {one['seed']}: {one['error']}"
@@ -172,14 +176,27 @@ def as_markdown(summary: Summary) -> str:
     return "\n".join(lines) + "\n"
 
 
+def too_few_evaluations(summary: Summary) -> str | None:
+    """What to say where the curves have too few points to read anything off them, else None."""
+    counts = [len(figures["curve"]["steps"]) for figures in summary["variants"].values() if "curve" in figures]
+    if not counts or min(counts) > efficiency.TOO_FEW:
+        return None
+    return (
+        f"**Too few evaluations:** {min(counts)}, the one before training included, do not tell when a target was reached. "
+        "Compare again with a smaller --eval_every."
+    )
+
+
 def times(interval: Summary) -> str:
-    """A reduction with its interval: `4.1× (3.6-4.4)`."""
+    """A reduction with its interval: `4.10× (3.60 to 4.40)`."""
+    if (share := interval.get("from_start")) is not None:
+        return "from the start" + (f" (in {share:.0%} of draws)" if share < 1 else "")
     if not interval["value"]:
         return "never reached" + (f" (in {1 - interval['never_reached']:.0%} of draws)" if interval["low"] else "")
     ends = ""
     if interval["low"] is not None:
         low = f"{interval['low']:.2f}" if interval["low"] else "never"
-        ends = f" ({low}–{interval['high']:.2f})" if interval["high"] is not None else f" (from {low})"
+        ends = f" ({low} to {interval['high']:.2f})" if interval["high"] is not None else f" (from {low})"
     return f"{interval['value']:.2f}×{ends}"
 
 
@@ -188,9 +205,23 @@ def amount(interval: Summary, form: str) -> str:
     return "never" if interval["value"] is None else f"{interval['value']:{form}}"
 
 
-def percent(interval: Summary, sign: str = "") -> str:
-    """An accuracy with its interval: `94.1 % (93.2-95.0)`."""
+def percent(interval: Summary) -> str:
+    """An accuracy with its interval: `94.1 % (93.2 to 95.0)`."""
     ends = ""
     if interval["low"] is not None:
-        ends = f" ({100 * interval['low']:{sign}.1f}–{100 * interval['high']:{sign}.1f})"
-    return f"{100 * interval['value']:{sign}.1f} %{ends}"
+        ends = f" ({100 * interval['low']:.1f} to {100 * interval['high']:.1f})"
+    return f"{100 * interval['value']:.1f} %{ends}"
+
+
+def points(interval: Summary) -> str:
+    """A difference of two accuracies with its interval: `−0.4 points (−0.8 to −0.1)`."""
+    ends = ""
+    if interval["low"] is not None:
+        ends = f" ({_signed(interval['low'])} to {_signed(interval['high'])})"
+    return f"{_signed(interval['value'])} points{ends}"
+
+
+def _signed(difference: float) -> str:
+    # Add 0 so that what rounds to nothing has no minus.
+    shown = round(100 * difference, 1) + 0.0
+    return f"{shown:+.1f}".replace("-", "−") if shown else "0.0"

@@ -12,8 +12,11 @@ const charts = (() => {
     number: (value) => d3.format(Math.abs(value) >= 1e4 ? ".3~s" : ".4~g")(value),
     integer: d3.format(".4~s"),
     percent: (value) => d3.format(".4~g")(100 * value),
-    times: (value) => `${d3.format(".3~g")(value)}×`,
+    // The label of the axis says that they are times.
+    times: (value) => d3.format(".3~g")(value),
   };
+  // What a logarithmic vertical axis marks within each power of ten.
+  const STEPS_OF_TEN = [1, 2, 5];
 
   const MOST_BANDS = 6;
   // The top of an axis whose values are all 0.
@@ -28,7 +31,7 @@ const charts = (() => {
   // "lookahead,learning_rate=3e-4: 12.3 (11.9–12.8)": the text for a hovered point and for a cell in the table of values.
   function spoken(point, axis) {
     const format = FORMATS[axis.form];
-    const band = point.low === null || point.high === null ? "" : ` (${format(point.low)}–${format(point.high)})`;
+    const band = point.low === null || point.high === null ? "" : ` (${format(point.low)} to ${format(point.high)})`;
     return `${format(point.y)}${axis.form === "percent" ? " %" : ""}${band}`;
   }
 
@@ -49,6 +52,11 @@ const charts = (() => {
       const [low, high] = d3.extent(values);
       if (high - low < 8) options.ticks = d3.range(Math.ceil(low), high + 1);
     }
+    return options;
+  }
+
+  function horizontal(axis, values) {
+    const options = scale(axis, values);
     // A swept setting has its ticks at its values.
     if (axis.log) {
       options.ticks = [...new Set(values)];
@@ -57,29 +65,55 @@ const charts = (() => {
     return options;
   }
 
-  function curves(figure, width) {
+  function vertical(axis, [low, high]) {
+    const options = { ...scale(axis, [low, high]), nice: !axis.log, ticks: 5 };
+    if (axis.log) {
+      const tens = d3.range(Math.floor(Math.log10(low)), Math.ceil(Math.log10(high)) + 1);
+      options.ticks = tens.flatMap((ten) => STEPS_OF_TEN.map((step) => step * 10 ** ten)).filter((tick) => tick >= low && tick <= high);
+    }
+    return options;
+  }
+
+  // The part of a figure in which the second half of its curves lies, where they are close to their ceiling.
+  function lateHalf(figure) {
+    const xs = figure.series.flatMap(({ x }) => x).filter((x) => x !== null);
+    const [first, last] = d3.extent(xs);
+    const from = first + (last - first) / 2;
+    const banded = figure.series.length <= MOST_BANDS;
+    const ys = figure.series.flatMap((series) => points(series))
+      .filter((point) => point.x >= from && point.y !== null)
+      .flatMap(({ y, low, high }) => (banded && low !== null ? [y, low, high] : [y]));
+    const [bottom, top] = d3.extent(ys);
+    const room = (top - bottom || 0.01) * 0.05;
+    return { x: [from, last], y: figure.y.log ? [bottom, top] : [bottom - room, top + room] };
+  }
+
+  // `zoom`: the ranges of x and y to show, null for all.
+  function curves(figure, width, zoom) {
+    const clip = zoom !== null;
+    const inside = (point) => !zoom || (point.x >= zoom.x[0] && point.x <= zoom.x[1] && point.at >= zoom.y[0] && point.at <= zoom.y[1]);
     const marks = [Plot.gridY({ ticks: 5, stroke: "var(--line)", strokeOpacity: 1 })];
     const all = [];
     if (figure.shades.length) {
-      marks.push(Plot.rectX(figure.shades, { x1: "0", x2: "1", fill: "var(--shade)", fillOpacity: 0.09 }));
+      marks.push(Plot.rectX(figure.shades, { x1: "0", x2: "1", fill: "var(--shade)", fillOpacity: 0.09, clip }));
     }
     marks.push(Plot.ruleY(figure.levels, { y: "value", stroke: "var(--soft)", strokeDasharray: "5 4" }));
     // Many overlapping bands hide the lines that they belong to.
     const banded = figure.series.length <= MOST_BANDS;
+    const area = ({ style }) => style === "area";
     const drawn = figure.series.map((series) => ({ series, data: points(series), color: variable(series.color) }));
     for (const { series, data, color } of drawn) {
-      const area = series.style === "area";
-      if (series.low.length && (area || banded)) {
-        const options = { x: "x", y1: "low", y2: "high", fill: color, fillOpacity: area ? 0.75 : 0.16, ariaDescription: series.name };
+      if (series.low.length && (area(series) || banded)) {
+        const options = { x: "x", y1: "low", y2: "high", fill: color, fillOpacity: area(series) ? 0.75 : 0.16, ariaDescription: series.name, clip };
         marks.push(Plot.areaY(data, options));
       }
     }
     for (const { series, data, color } of drawn) {
       const known = data.filter((point) => point.y !== null);
       // For an area, the pointer marks its top and the text gives its own height.
-      for (const point of known) all.push({ ...point, at: series.style === "area" ? point.high : point.y, color });
+      all.push(...known.map((point) => ({ ...point, at: area(series) ? point.high : point.y, color })).filter(inside));
       const markers = series.style === "points" || (series.style === "line" && data.length <= 12);
-      const at = { x: "x", y: "y", ariaDescription: series.name };
+      const at = { x: "x", y: "y", ariaDescription: series.name, clip };
       if (series.style === "line" || series.style === "step") {
         const stroke = { stroke: color, strokeWidth: 1.8, strokeDasharray: series.dash.join(" ") || null, strokeLinejoin: "round" };
         marks.push(Plot.lineY(data, { ...at, ...stroke, curve: series.style === "step" ? "step" : "linear" }));
@@ -94,52 +128,70 @@ const charts = (() => {
     );
     const pointer = figure.series.length > 1 ? Plot.pointer : Plot.pointerX;
     const at = { x: "x", y: "at", maxRadius: figure.series.length > 1 ? 70 : 1000 };
-    const area = (point) => figure.series.some((series) => series.name === point.name && series.style === "area");
+    const ofArea = (point) => figure.series.some((series) => series.name === point.name && area(series));
     const title = (point) =>
       [
         figure.series.length > 1 ? `${point.name}\n` : "",
         `${figure.x.label}: ${FORMATS[figure.x.form](point.x)}\n`,
-        `${figure.y.label.replace(" (%)", "")}: ${spoken(area(point) ? { ...point, low: null } : point, figure.y)}`,
+        `${figure.y.label.replace(" (%)", "")}: ${spoken(ofArea(point) ? { ...point, low: null } : point, figure.y)}`,
       ].join("");
     marks.push(
       Plot.dot(all, pointer({ ...at, r: 5, fill: "color", stroke: "var(--card)", strokeWidth: 2 })),
       Plot.tip(all, pointer({ ...at, title, lineWidth: 26, lineHeight: 1.3, fontSize: 12.5, stroke: "var(--soft)", pathFilter: "none" })),
     );
     const ys = figure.series.flatMap((series) => [...series.y, ...(banded ? [...series.low, ...series.high] : [])]).filter((y) => y !== null);
-    const y = { ...scale(figure.y, ys), nice: true };
-    const levels = figure.levels.map((level) => level.value);
-    const [low, high] = d3.extent([...ys, ...levels]);
-    y.domain = low === high ? [Math.min(0, low), Math.max(0, high) || FLAT[figure.y.form]] : [low, high];
+    const [low, high] = d3.extent([...ys, ...figure.levels.map(({ value }) => value)]);
+    const whole = low === high ? [Math.min(0, low), Math.max(0, high) || FLAT[figure.y.form]] : [low, high];
     const xs = figure.series.flatMap((series) => series.x).filter((x) => x !== null);
-    const x = scale(figure.x, xs);
+    const ticks = Math.max(3, Math.floor(width / 90));
+    const x = { ...horizontal(figure.x, zoom?.x ?? xs), insetLeft: 4, insetRight: 4 };
+    const y = { ...vertical(figure.y, zoom?.y ?? whole), domain: zoom?.y ?? whole };
     return plot(figure, {
       width, height: Math.round(Math.min(300, Math.max(220, width * 0.55))), marginLeft: 54, marginTop: 28, marginBottom: 40,
-      marginRight: 16, x: { ...x, insetLeft: 4, insetRight: 4, ticks: x.ticks ?? Math.max(3, Math.floor(width / 90)) },
-      y: { ...y, ticks: 5 }, color: { type: "identity" }, marks,
+      marginRight: 16, x: { ...x, ticks: x.ticks ?? ticks, ...(zoom ? { domain: zoom.x } : {}) },
+      y: zoom ? { ...y, nice: false } : y, color: { type: "identity" }, marks,
     });
   }
 
-  // A label and a text above each row, stacked if they do not fit side by side.
+  // A text in lines of at most `most` characters where it has spaces to break at.
+  function inLines(text, most) {
+    const lines = [""];
+    for (const word of text.split(" ")) {
+      const longer = lines.at(-1) ? `${lines.at(-1)} ${word}` : word;
+      if (longer.length > most && lines.at(-1)) lines.push(word);
+      else lines[lines.length - 1] = longer;
+    }
+    return lines;
+  }
+
+  // A label and a text above each row, the text below the label if they do not fit side by side.
   function rows(figure, width, makeMarks, domain, text) {
-    const longest = d3.max(figure.rows, (row) => row.label.length + text(row).length);
-    const narrow = longest * 7 > width - 20;
-    const step = narrow ? 60 : 44;
-    const height = step * figure.rows.length + 48;
+    const most = Math.floor((width - 24) / 7);
+    const heads = figure.rows.map((row) => {
+      const beside = row.label.length + text(row).length + 2 <= most;
+      return { label: row.label, lines: inLines(row.label, most), text: inLines(text(row), most), beside };
+    });
+    const line = 16;
+    const headLines = d3.max(heads, ({ lines, text, beside }) => lines.length + (beside ? 0 : text.length)) ?? 1;
+    const step = 28 + line * headLines;
     const marks = makeMarks(step);
     const ticks = Math.max(3, Math.floor(width / 110));
-    const label = { y: "label", fill: "currentColor", stroke: "var(--card)", strokeWidth: 4 };
+    const at = { y: "label", fill: "currentColor", stroke: "var(--card)", strokeWidth: 4, lineAnchor: "top", dy: 6 - step / 2, lineHeight: line / 12 };
     const left = { frameAnchor: "left", textAnchor: "start" };
     const right = { frameAnchor: "right", textAnchor: "end" };
-    const top = 11 - step / 2;
+    const label = ({ lines }) => lines.join("\n");
     return plot(figure, {
-      width, height, marginLeft: 8, marginRight: 12, marginTop: 8, marginBottom: 40,
+      width, height: step * figure.rows.length + 48, marginLeft: 8, marginRight: 12, marginTop: 8, marginBottom: 40,
       x: { ...scale(figure.x, domain), domain, nice: true, ticks },
       y: { domain: figure.rows.map((row) => row.label), axis: null, type: "band", padding: 0 },
       marks: [
         Plot.gridX({ ticks, stroke: "var(--line)", strokeOpacity: 1 }),
         ...marks,
-        Plot.text(figure.rows, { ...label, ...left, text: "label", fontWeight: 600, dy: top }),
-        Plot.text(figure.rows, { ...label, ...(narrow ? left : right), text, dy: narrow ? top + 16 : top }),
+        Plot.text(heads, { ...at, ...left, text: label, fontWeight: 600 }),
+        Plot.text(heads.filter(({ beside }) => beside), { ...at, ...right, text: ({ text }) => text.join("\n") }),
+        Plot.text(heads.filter(({ beside }) => !beside), {
+          ...at, ...left, text: ({ lines, text }) => `${"\n".repeat(lines.length)}${text.join("\n")}`,
+        }),
       ],
     });
   }
@@ -169,10 +221,10 @@ const charts = (() => {
     const marks = (step) => [
       Plot.rect(stacked, {
         y: "label", x1: "x1", x2: "x2", fill: "color", insetTop: step - 22, insetBottom: 8, insetRight: 1,
-        tip: { pointer: "xy", lineHeight: 1.3 }, title: (part) => `${part.label}\n${part.name}: ${format(part.value)}`,
+        tip: { pointer: "xy", lineHeight: 1.3 }, title: (part) => `${part.label}\n${part.name}: ${format(part.value)} ${figure.unit}`,
       }),
     ];
-    const total = (row) => figure.parts.map(([name], index) => `${name} ${d3.format(".3~g")(row.values[index])}`).join(" + ");
+    const total = (row) => figure.parts.map(([name], index) => `${name} ${d3.format(".3~g")(row.values[index])} ${figure.unit}`).join(" + ");
     return rows(figure, width, marks, [0, d3.max(stacked, (part) => part.x2)], total);
   }
 
@@ -188,7 +240,7 @@ const charts = (() => {
     if (figure.kind === "intervals") return [["", figure.x.label], ...figure.rows.map((row) => [row.label, row.text])];
     if (figure.kind === "bars") {
       const format = FORMATS[figure.x.form];
-      return [["", ...figure.parts.map(([name]) => name)], ...figure.rows.map((row) => [row.label, ...row.values.map(format)])];
+      return [["", ...figure.parts.map(([name]) => `${name} (${figure.unit})`)], ...figure.rows.map((row) => [row.label, ...row.values.map((value) => format(value))])];
     }
     const cells = new Map();
     figure.series.forEach((series, index) => {
@@ -204,6 +256,6 @@ const charts = (() => {
     return [[figure.x.label, ...names], ...sorted.map(([x, row]) => [FORMATS[figure.x.form](x), ...row])];
   }
 
-  const draw = (figure, width) => ({ curves, intervals, bars })[figure.kind](figure, width);
-  return { draw, table, variable, MOST_BANDS };
+  const draw = (figure, width, zoom) => ({ curves, intervals, bars })[figure.kind](figure, width, zoom);
+  return { draw, lateHalf, table, variable, MOST_BANDS };
 })();

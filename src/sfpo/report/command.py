@@ -5,7 +5,9 @@ from pathlib import Path
 
 from sfpo.errors import UsageError
 from sfpo.options import Parser
-from sfpo.report.page import write_report
+from sfpo.report.content import Content, content_of
+from sfpo.report.folder import read_folder
+from sfpo.report.page import write_page
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -14,27 +16,41 @@ def main(arguments: Sequence[str]) -> int:
     Raises:
         UsageError: there is nothing to report, or a file cannot be written.
     """
-    parser = Parser(
+    options = parser().parse_args(arguments)
+    content = content_of(read_folder(options.folder))
+    page = write_page(content, options.folder / "report.html" if options.output is None else options.output)
+    print(f"Report   {page}")
+    if options.forms:
+        print(f"Figures  {_write_figures(content, options.folder, options.forms)}")
+    for line in content.left_out:
+        print(f"Left out {line}")
+    return 0
+
+
+def parser() -> Parser:
+    """The parser of the command's options."""
+    made = Parser(
         prog="sfpo report",
         description="Write one HTML file about a run of sfpo train or a comparison of sfpo compare. The file needs no "
         "network and can be shared as it is.",
     )
-    parser.add_argument("folder", type=Path, help="the --output_dir of sfpo train or sfpo compare")
-    parser.add_argument("--output", type=Path, help="the file to write (default: report.html in the folder)")
-    parser.add_argument(
-        "--png", action="store_true", help="also write the figures as PNG files, into figures/ in the folder"
-    )
-    options = parser.parse_args(arguments)
-    print(f"Report   {write_report(options.folder, options.output)}")
-    if options.png:
-        print(f"Figures  {_write_figures(options.folder)}")
-    return 0
+    made.add_argument("folder", type=Path, help="the --output_dir of sfpo train or sfpo compare")
+    made.add_argument("--output", type=Path, help="the file to write (default: report.html in the folder)")
+    for form, kind in (("png", "pictures of 300 dots an inch"), ("svg", "drawings of any size")):
+        made.add_argument(
+            f"--{form}",
+            dest="forms",
+            action="append_const",
+            const=form,
+            help=f"also write the figures for a paper as {form.upper()} files ({kind}), into figures/ in the folder",
+        )
+    return made
 
 
-def _write_figures(folder: Path) -> Path:
-    # Only the PNG files need matplotlib, so it is imported here.
+def _write_figures(content: Content, folder: Path, forms: list[str]) -> Path:
+    # Only these files need matplotlib, so it is imported here.
     try:
-        from sfpo.report.png import write_figures
+        from sfpo.report.paper import write_figures
     except ModuleNotFoundError as error:
-        raise UsageError(f"--png needs {error.name}: pip install 'sfpo[trl]'") from error
-    return write_figures(folder)
+        raise UsageError(f"--{forms[0]} needs {error.name}: pip install 'sfpo[trl]'") from error
+    return write_figures(content, folder, forms)

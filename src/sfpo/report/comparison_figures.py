@@ -1,15 +1,30 @@
 """The figures of a comparison. Accuracies and reductions come from its summary; the rest are means over seeds."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
-from sfpo.records.summary import times
+from sfpo.records.rows import Row
+from sfpo.records.summary import percent, times
+from sfpo.report.ceiling import with_error
 from sfpo.report.colors import DASHES, NEUTRAL, Color, color_of, shades
 from sfpo.report.figure import Axis, Bars, Curves, Estimate, Figure, Intervals, Level, Series, Stack, Values
 from sfpo.report.folder import Comparison, Run, Variant, column
-from sfpo.report.gate import has_gate
-from sfpo.report.region import has_region
-from sfpo.report.run_figures import ACCURACY, NATS, NORM, REWARD, ROLLOUTS, SECONDS, STEP, TOKENS, passes_of
+from sfpo.report.run_figures import (
+    ACCURACY,
+    ENTROPY,
+    FEWEST_OF_A_CURVE,
+    KL,
+    NORM,
+    REWARD,
+    ROLLOUTS,
+    SECONDS,
+    STEP,
+    STEP_SECONDS,
+    TOKENS,
+    kl_of,
+    passes_of,
+)
 from sfpo.report.thinning import thinned
 
 _RANGE = "Mean over seeds; band: from the lowest to the highest seed."
@@ -24,40 +39,72 @@ class ComparisonFigures:
         self._most = most
         self.looks = _looks(comparison.variants)
 
-    def results(self) -> list[Figure]:
-        """Accuracy, and the rollouts and seconds saved to reach the baseline's best."""
-        figures: list[Figure] = []
+    def results(self, problems: int) -> list[Figure]:
+        """What was learned: accuracy, or the reward where few evaluations were made; and what was saved on the way.
+
+        Args:
+            problems: how many held-out problems there are.
+        """
         drawn = [variant for variant in self._variants if "curve" in variant.figures]
-        if drawn:
-            # Draw the target only if all variants share it.
-            targets = {float(target) for variant in drawn if (target := variant.figures.get("target_accuracy"))}
-            levels = [Level(target, "GRPO's best") for target in targets] if len(targets) == 1 else []
-            seeds = max(len(variant.figures["seeds_done"]) for variant in drawn)
-            band = "band: 95 % bootstrap interval over seeds." if seeds > 1 else "one seed, so there is no interval."
-            for key, axis in (("rollouts", ROLLOUTS), ("seconds", SECONDS)):
-                series = [self._accuracy(variant, key) for variant in drawn]
-                title = f"Accuracy against {key}"
-                caption = f"Held-out accuracy, mean over seeds; {band}"
-                figures.append(Curves(f"accuracy_by_{key}", title, caption, axis, ACCURACY, series, levels))
-        for key, amount in (("rollout_reduction", "rollouts"), ("time_reduction", "seconds")):
+        if not drawn:
+            return []
+        if not any(has_curve(variant) for variant in drawn):
+            return [*self._rewards(), self._ends(drawn), *self._swept()]
+        return [*self._accuracies(drawn, problems), *self._reductions(drawn), *self._swept()]
+
+    def _accuracies(self, drawn: list[Variant], problems: int) -> list[Figure]:
+        # Draw the target only if all variants share it.
+        targets = {float(target) for variant in drawn if (target := variant.figures.get("target_accuracy"))}
+        levels = [Level(target, "GRPO's best") for target in targets] if len(targets) == 1 else []
+        seeds = max(len(variant.figures["seeds_done"]) for variant in drawn)
+        band = "band: 95 % bootstrap interval over seeds." if seeds > 1 else "one seed, so there is no interval."
+        if levels:
+            band += " GRPO's best: the highest of its curve, each evaluation averaged with its neighbours."
+        figures: list[Figure] = []
+        for key, axis, by in (("rollouts", ROLLOUTS, "rollouts"), ("seconds", SECONDS, "time")):
+            series = [self._accuracy(variant, key) for variant in drawn]
+            title, caption = f"Accuracy against {by}", f"Held-out accuracy, mean over seeds; {band}"
+            curves = Curves(f"accuracy_by_{key}", title, caption, axis, ACCURACY, series, levels)
+            figures.append(with_error(curves, problems))
+        return figures
+
+    def _reductions(self, drawn: list[Variant]) -> list[Figure]:
+        figures: list[Figure] = []
+        for key, amount in (("rollout_reduction", "rollouts"), ("time_reduction", "time")):
             rows = [
                 self._reduction(variant, key)
-                for variant in self._variants
+                for variant in drawn
                 if key in variant.figures and variant.figures.get("baseline") != variant.name
             ]
             if rows:
-                axis = Axis(f"times fewer {amount}", "times")
+                less = "fewer rollouts" if amount == "rollouts" else "less time"
+                axis = Axis(f"times {less} than GRPO", "times")
                 title = f"{amount.capitalize()} saved on the way to GRPO's best accuracy"
                 caption = (
-                    f"95 % bootstrap intervals over seeds; right of 1×, a variant needs fewer {amount} than GRPO."
+                    "95 % bootstrap intervals over seeds. Right of the dashed line a variant needs less than GRPO."
                 )
                 figures.append(Intervals(key, title, caption, axis, rows, 1.0))
-        return figures + self._swept()
+        return figures
+
+    def _rewards(self) -> list[Figure]:
+        """Rewards against the rollouts that they took."""
+        return self._over("reward_by_rollouts", "Reward against rollouts", ROLLOUTS, REWARD, "sfpo/rollouts", "reward")
+
+    def _ends(self, drawn: list[Variant]) -> Figure:
+        """The last evaluation of each variant."""
+        rows = []
+        for variant in drawn:
+            end = variant.figures["final_accuracy"]
+            color, _ = self.looks[variant.name]
+            rows.append(Estimate(variant.title, end["value"], end["low"], end["high"], percent(end), color))
+        before = drawn[0].figures["curve"]["accuracy"][0]
+        caption = "95 % bootstrap intervals over seeds. The dashed line is the first evaluation. To see curves, set --eval_every."
+        return Intervals("accuracy", "Held-out accuracy at the end", caption, ACCURACY, rows, before)
 
     def training(self) -> list[Figure]:
         """The variants' rewards, response lengths, gradient norms and seconds."""
         mean_length = [
-            Series(variant.name, curve["rollouts"], curve["length"], *self._look(variant))
+            Series(variant.title, curve["rollouts"], curve["length"], *self._look(variant))
             for variant in self._variants
             if (curve := variant.figures.get("curve"))
         ]
@@ -72,18 +119,28 @@ class ComparisonFigures:
         return [*figures, *self._over_steps("grad_norm", "Gradient norm", NORM, "grad_norm"), *self._time()]
 
     def gate(self) -> list[Figure]:
-        """Entropy of all variants, α of those in which it varies, and the KL of those with a budget."""
+        """Entropy, α and KL of all variants, and the KL as a share of its budget where there is one."""
         return [
-            *self._over_steps("entropy", "Entropy", NATS, "sfpo/entropy"),
-            *self._over_steps("alpha", "α", Axis("α, mean over seeds"), "sfpo/alpha", _alpha_varies),
-            *self._over_steps("kl_reached", "KL before the slow pass", NATS, "sfpo/kl_reached"),
+            *self._over_steps("entropy", "Entropy", ENTROPY, "sfpo/entropy"),
+            *self._over_steps("alpha", "α", Axis("α"), "sfpo/alpha"),
+            *self._over_steps("kl", "KL before the last pass", KL, kl_of),
+            *self._over_steps(
+                "kl_of_budget",
+                "KL as a share of its budget",
+                Axis("KL (% of the budget)", "percent"),
+                _share_of_budget,
+            ),
         ]
 
     def passes(self) -> list[Figure]:
         """The distance of each pass from the sampling policy, averaged over the steps that made the pass and over seeds."""
         figures: list[Figure] = []
+        counts = {
+            variant.name: max((passes_of(run) for run in variant.runs.values()), default=0)
+            for variant in self._variants
+        }
         for key, title, axis in (
-            ("kl", "KL from the sampling policy, pass by pass", Axis("KL (nats per token)")),
+            ("kl", "KL from the sampling policy, pass by pass", KL),
             ("ratio_mean", "Mean importance ratio, pass by pass", Axis("mean ratio to the sampling policy")),
             ("ratio_max", "Largest importance ratio, pass by pass", Axis("largest ratio of a token")),
             ("clip_fraction", "Clipped tokens, pass by pass", Axis("tokens clipped (%)", "percent")),
@@ -92,11 +149,11 @@ class ComparisonFigures:
             series = []
             for variant in self._variants:
                 runs = list(variant.runs.values())
-                count = max((passes_of(run) for run in runs), default=0)
+                count = counts[variant.name]
                 if count > 1:
                     values = [_mean(_pass_values(runs, index, key)) for index in range(count)]
                     indices: Values = [float(index) for index in range(count)]
-                    series.append(Series(variant.name, indices, values, *self._look(variant)))
+                    series.append(Series(variant.title, indices, values, *self._look(variant)))
             if series:
                 caption = "Mean over steps and seeds."
                 figures.append(Curves(f"pass_{key}", title, caption, Axis("pass", "integer"), axis, series))
@@ -112,7 +169,7 @@ class ComparisonFigures:
         color, dash = self.looks[variant.name]
         several = len(variant.figures["seeds_done"]) > 1
         low, high = (curve["low"], curve["high"]) if several else ([], [])
-        return Series(variant.name, curve[key], curve["accuracy"], color, low, high, dash=dash)
+        return Series(variant.title, curve[key], curve["accuracy"], color, low, high, dash=dash)
 
     def _reduction(self, variant: Variant, key: str) -> Estimate:
         interval = variant.figures[key]
@@ -120,7 +177,7 @@ class ComparisonFigures:
         several = interval["low"] is not None or interval["high"] is not None
         low = interval["low"] or 0.0 if several else None
         color, _ = self.looks[variant.name]
-        return Estimate(variant.name, interval["value"] or None, low, interval["high"], times(interval), color)
+        return Estimate(variant.title, interval["value"] or None, low, interval["high"], times(interval), color)
 
     def _swept(self) -> list[Figure]:
         """Final accuracy against a setting, if this is the only one that varies and its values are numbers."""
@@ -130,6 +187,8 @@ class ComparisonFigures:
         try:
             numbers = [float(value) for value in values]
         except ValueError:
+            return []
+        if not all(map(math.isfinite, numbers)):
             return []
         series = []
         for method in dict.fromkeys(variant.method for variant in self._variants):
@@ -153,23 +212,30 @@ class ComparisonFigures:
         return [Curves("accuracy_by_setting", f"Final accuracy against {setting}", caption, x, ACCURACY, series)]
 
     def _over_steps(
-        self, name: str, title: str, axis: Axis, key: str, include: Callable[[Variant], bool] = lambda _: True
+        self, name: str, title: str, axis: Axis, value: str | Callable[[Row], float | None]
     ) -> list[Figure]:
+        return self._over(name, title, STEP, axis, "step", value)
+
+    def _over(
+        self, name: str, title: str, x: Axis, y: Axis, at: str, value: str | Callable[[Row], float | None]
+    ) -> list[Figure]:
+        """The mean over seeds of a value of the log, or of one computed from its rows, with the range of the seeds."""
         series = []
         for variant in self._variants:
-            by_step: dict[int, list[float]] = {}
+            found: dict[float, list[float]] = {}
             for run in variant.runs.values():
-                for row, value in zip(run.steps, column(run.steps, key), strict=True):
-                    if value is not None:
-                        by_step.setdefault(row["step"], []).append(value)
-            if by_step and include(variant):
-                chosen = thinned(sorted(by_step.items()), self._most)
+                ys = column(run.steps, value) if isinstance(value, str) else [value(row) for row in run.steps]
+                for place, one in zip(column(run.steps, at), ys, strict=True):
+                    if place is not None and one is not None:
+                        found.setdefault(place, []).append(one)
+            if found:
+                chosen = thinned(sorted(found.items()), self._most)
                 color, dash = self.looks[variant.name]
                 several = len(variant.runs) > 1
                 series.append(
                     Series(
-                        variant.name,
-                        [float(step) for step, _ in chosen],
+                        variant.title,
+                        [place for place, _ in chosen],
                         [_mean(values) for _, values in chosen],
                         color,
                         [min(values) for _, values in chosen] if several else [],
@@ -177,7 +243,7 @@ class ComparisonFigures:
                         dash=dash,
                     )
                 )
-        return [Curves(name, title, _RANGE, STEP, axis, series)] if series else []
+        return [Curves(name, title, _RANGE, x, y, series)] if series else []
 
     def _time(self) -> list[Figure]:
         rows = []
@@ -188,25 +254,31 @@ class ComparisonFigures:
                 for part in ("rollout", "update")
             )
             if rollout is not None and update is not None:
-                rows.append(Stack(variant.name, [rollout, update]))
+                rows.append(Stack(variant.title, [rollout, update]))
         if not rows:
             return []
         caption = "Mean over steps and seeds, without evaluations."
         parts = [("rollouts", NEUTRAL), ("update", Color("#b98a1d", "#e0b94f"))]
-        return [Bars("time", "Time of a step", caption, Axis("seconds per step"), parts, rows)]
+        return [Bars("time", "Time of a step", caption, STEP_SECONDS, parts, rows, "s")]
+
+
+def has_curve(variant: Variant) -> bool:
+    """Whether a variant was evaluated often enough for a curve."""
+    return "curve" in variant.figures and len(variant.figures["curve"]["accuracy"]) >= FEWEST_OF_A_CURVE
 
 
 def _looks(variants: list[Variant]) -> dict[str, tuple[Color, tuple[int, ...]]]:
     looks: dict[str, tuple[Color, tuple[int, ...]]] = {}
     for method in dict.fromkeys(variant.method for variant in variants):
         own = [variant for variant in variants if variant.method == method]
-        for index, (variant, color) in enumerate(zip(own, shades(color_of(method), len(own)), strict=True)):
+        for index, (variant, color) in enumerate(zip(own, shades(method, len(own)), strict=True)):
             looks[variant.name] = color, DASHES[index % len(DASHES)]
     return looks
 
 
-def _alpha_varies(variant: Variant) -> bool:
-    return any(has_gate(run) or has_region(run) for run in variant.runs.values())
+def _share_of_budget(row: Row) -> float | None:
+    reached, budget = (column([row], f"sfpo/kl_{name}")[0] for name in ("reached", "budget"))
+    return reached / budget if reached is not None and budget else None
 
 
 def _pass_values(runs: list[Run], index: int, key: str) -> list[float]:

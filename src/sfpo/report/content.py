@@ -5,12 +5,12 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sfpo.model.label import model_label
-from sfpo.records.run import Row
 from sfpo.report import run_figures
 from sfpo.report.colors import Color
 from sfpo.report.comparison_figures import ComparisonFigures
+from sfpo.report.completions import Completions, completions_of
 from sfpo.report.figure import Figure
-from sfpo.report.folder import Comparison, Run, Variant, column
+from sfpo.report.folder import Comparison, Run, Variant
 from sfpo.report.gate import what_happened
 from sfpo.report.headline import (
     Card,
@@ -23,14 +23,12 @@ from sfpo.report.headline import (
 )
 from sfpo.report.run_figures import passes_of
 from sfpo.report.setup import Setup, setup_of_comparison, setup_of_run
-from sfpo.report.thinning import thinned
 from sfpo.report.wording import counted
 
 # These limits keep a page about many long runs at a few megabytes.
 _STEPS_PER_RUN = 400
 _STEPS_OF_ALL_RUNS = 8_000
 _CHARACTERS_OF_COMPLETIONS = 1_500_000
-_CHARACTERS_OF_A_TEXT = 6_000
 
 
 @dataclass(frozen=True)
@@ -42,14 +40,6 @@ class Legend:
     label: str
     color: Color
     dash: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Completions:
-    """Completions as rows of step, prompt, completion, answer and reward."""
-
-    note: str
-    rows: list[tuple[int | None, str, str, str, float | None]]
 
 
 @dataclass(frozen=True)
@@ -74,6 +64,8 @@ class Content:
     title: str
     facts: list[str]
     notes: list[str]
+    left_out: list[str]
+    """What could not be read."""
     cards: list[Card]
     tables: list[Table]
     results: list[Figure]
@@ -92,7 +84,7 @@ def content_of(shown: Run | Comparison) -> Content:
 
 
 def _of_run(run: Run) -> Content:
-    named = [str(run.settings[name]) for name in ("method", "task") if name in run.settings]
+    named = [str(run.settings[key]) for key in ("method", "task") if key in run.settings]
     if "model" in run.settings:
         named.append(model_label(str(run.settings["model"])))
     facts = [f"seed {run.settings['seed']}"] if "seed" in run.settings else []
@@ -101,9 +93,10 @@ def _of_run(run: Run) -> Content:
         title=" · ".join(named) or run.name,
         facts=[run.name, *facts],
         notes=run.notes + _thinning([run], _STEPS_PER_RUN),
+        left_out=run.left_out,
         cards=cards_of_run(run),
         tables=tables_of_run(run),
-        results=run_figures.results(run),
+        results=run_figures.results(run, _STEPS_PER_RUN),
         training=run_figures.training(run, _STEPS_PER_RUN),
         gate=[],
         gate_tables=[],
@@ -117,6 +110,7 @@ def _of_comparison(comparison: Comparison) -> Content:
     runs = [run for variant in comparison.variants for run in variant.runs.values()]
     most = max(40, min(_STEPS_PER_RUN, _STEPS_OF_ALL_RUNS // max(1, len(runs))))
     figures = ComparisonFigures(comparison, most)
+    colors = {name: color for name, (color, _) in figures.looks.items()}
     characters = _CHARACTERS_OF_COMPLETIONS // max(1, len(runs))
     facts = [counted(len(comparison.variants), "variant"), counted(len(comparison.seeds), "seed")]
     if comparison.held_out_problems:
@@ -126,9 +120,10 @@ def _of_comparison(comparison: Comparison) -> Content:
         title=f"{comparison.task} · {model_label(comparison.model)}",
         facts=facts,
         notes=comparison.notes + _thinning(runs, most),
-        cards=cards_of_comparison(comparison),
-        tables=tables_of_comparison(comparison, {name: color for name, (color, _) in figures.looks.items()}),
-        results=figures.results(),
+        left_out=comparison.left_out,
+        cards=cards_of_comparison(comparison, colors),
+        tables=tables_of_comparison(comparison, colors),
+        results=figures.results(comparison.held_out_problems),
         training=figures.training(),
         gate=figures.gate(),
         gate_tables=gate_tables_of_comparison(comparison),
@@ -136,7 +131,7 @@ def _of_comparison(comparison: Comparison) -> Content:
         setup=setup_of_comparison(comparison),
         runs=[_details(run, most, characters) for run in runs],
         legend=[
-            Legend(variant.name, variant.method, _label(variant, comparison), *figures.looks[variant.name])
+            Legend(variant.title, variant.method, _label(variant, comparison), *figures.looks[variant.name])
             for variant in comparison.variants
         ],
     )
@@ -155,7 +150,7 @@ def _details(run: Run, most: int, characters: int) -> RunDetails:
         gate=run_figures.gate(run, most),
         passes_sentence=_sentence_on_passes(run),
         passes=run_figures.passes(run, most),
-        completions=_completions(run.completions, characters),
+        completions=completions_of(run, characters),
         configuration=run.configuration,
     )
 
@@ -181,36 +176,6 @@ def _label(variant: Variant, comparison: Comparison) -> str:
     if len(comparison.varied) == 1:
         return next(iter(variant.settings.values()), variant.method)
     return ", ".join(f"{name}={value}" for name, value in variant.settings.items()) or variant.method
-
-
-def _completions(rows: list[Row], characters: int) -> Completions:
-    """The completions that fit into `characters`, evenly spread over the run."""
-    if not rows:
-        return Completions("No completions were recorded.", [])
-    cells: list[tuple[int | None, str, str, str, float | None]] = [
-        (
-            row.get("step"),
-            _cut(row.get("prompt")),
-            _cut(row.get("completion")),
-            _cut(row.get("answer")),
-            column([row], "reward")[0],
-        )
-        for row in rows
-    ]
-    size = sum(len(prompt) + len(completion) + len(answer) for _, prompt, completion, answer, _ in cells)
-    shown = thinned(cells, min(len(cells), max(1, len(cells) * characters // max(1, size))))
-    if len(shown) == len(rows):
-        return Completions(f"All {len(rows):,} completions that the run recorded.", shown)
-    note = (
-        f"{len(shown):,} of the {len(rows):,} recorded completions, evenly spread; the rest are in completions.jsonl."
-    )
-    return Completions(note, shown)
-
-
-def _cut(text: Any) -> str:
-    text = "" if text is None else str(text)
-    left_out = len(text) - _CHARACTERS_OF_A_TEXT
-    return text if left_out <= 0 else f"{text[:_CHARACTERS_OF_A_TEXT]} … ({left_out:,} more characters)"
 
 
 def _short(value: Any) -> Any:

@@ -45,7 +45,10 @@ class Level:
 
 @dataclass(frozen=True)
 class Curves:
-    """Series over a common axis. `shades` are ranges of x to mark, and `shade_label` says what they mean."""
+    """Series over a common axis. `shades` are ranges of x to mark, and `shade_label` says what they mean.
+
+    `error` is the same figure with what is missing to 100 % on a logarithmic axis, for accuracies near their ceiling.
+    """
 
     name: str
     title: str
@@ -56,6 +59,7 @@ class Curves:
     levels: list[Level] = field(default_factory=list)
     shades: list[tuple[float, float]] = field(default_factory=list)
     shade_label: str = ""
+    error: "Curves | None" = None
     kind: Literal["curves"] = "curves"
 
 
@@ -94,7 +98,7 @@ class Stack:
 
 @dataclass(frozen=True)
 class Bars:
-    """Horizontal bars, each stacked from the same parts."""
+    """Horizontal bars, each stacked from the same parts; `unit` follows every value."""
 
     name: str
     title: str
@@ -102,6 +106,7 @@ class Bars:
     x: Axis
     parts: list[tuple[str, Color]]
     rows: list[Stack]
+    unit: str
     kind: Literal["bars"] = "bars"
 
 

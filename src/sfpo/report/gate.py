@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sfpo.records.run import Row
+from sfpo.records.rows import Row
 from sfpo.report import region
 from sfpo.report.folder import Run, column
 from sfpo.report.region import has_region

@@ -1,16 +1,18 @@
 """The numbers at the top of a report, with their intervals, and its tables."""
 
 from dataclasses import dataclass, field
+from itertools import islice
 
 from sfpo.records.efficiency import NEARLY
-from sfpo.records.summary import NEARLY_REDUCTION, amount, percent, times
+from sfpo.records.summary import NEARLY_REDUCTION, amount, percent, points, times
 from sfpo.report.colors import NEUTRAL, Color, color_of
+from sfpo.report.comparison_figures import has_curve
 from sfpo.report.folder import Comparison, Run, Variant, column
 from sfpo.report.gate import closed_steps, has_gate
 from sfpo.report.run_figures import evaluated, interval_of
 from sfpo.report.wording import counted
 
-_MOST_CARDS = 6
+_MOST_CARDS, _MOST_ROWS = 6, 50
 
 
 @dataclass(frozen=True)
@@ -44,15 +46,15 @@ def cards_of_run(run: Run) -> list[Card]:
         accuracy, low, high = interval_of(known[-1])
         lines = [f"{known[-1]['problems']:,} held-out problems, after step {known[-1]['step']:,}"]
         if len(known) > 1:
-            lines.append(f"from {known[0]['accuracy']:.1%} after step {known[0]['step']:,}")
+            lines.append(f"from {100 * known[0]['accuracy']:.1f} % after step {known[0]['step']:,}")
         if len(known) > 2:
             best = max(known, key=lambda row: float(row["accuracy"]))
-            lines.append(f"best {best['accuracy']:.1%}, after step {best['step']:,}")
-        detail = f"95 %: {100 * low:.1f}–{100 * high:.1f}"
+            lines.append(f"best {100 * best['accuracy']:.1f} %, after step {best['step']:,}")
+        detail = f"95 %: {100 * low:.1f} to {100 * high:.1f}"
         cards.append(Card("held-out accuracy", f"{100 * accuracy:.1f} %", detail, lines, color))
         if len(known) > 1 and "mean_length" in known[-1]:
             before, after = known[0]["mean_length"], known[-1]["mean_length"]
-            lines = [f"cut off: {known[-1]['cut_off']:.1%}"] if "cut_off" in known[-1] else []
+            lines = [f"cut off: {100 * known[-1]['cut_off']:.1f} %"] if "cut_off" in known[-1] else []
             cards.append(Card("response length", f"{after:.1f} tokens", f"from {before:.1f}, held-out", lines, color))
     rewards = [value for value in column(run.steps, "reward") if value is not None]
     if rewards:
@@ -64,7 +66,7 @@ def cards_of_run(run: Run) -> list[Card]:
         rollouts, seconds = run.spent[run.steps[-1]["step"]]
         share = _rollout_share(run)
         lines = [f"{_duration(seconds)} of rollouts and updates"] if seconds > 0 else []
-        lines += [f"{share:.0%} rollouts, {1 - share:.0%} updates"] if share is not None else []
+        lines += [f"{100 * share:.0f} % rollouts, {100 * (1 - share):.0f} % updates"] if share is not None else []
         cards.append(Card("rollouts", f"{rollouts:,.0f}", f"in {run.steps[-1]['step']:,} steps", lines, color))
     if has_gate(run):
         closed = closed_steps(run)
@@ -77,6 +79,7 @@ def cards_of_run(run: Run) -> list[Card]:
 def tables_of_run(run: Run) -> list[Table]:
     """The last score on each benchmark."""
     last = {str(row.get("benchmark")): row for row in run.benchmarks if "pass@1" in row}
+    last = dict(islice(last.items(), _MOST_ROWS))
     if not last:
         return []
     rows = [
@@ -93,39 +96,44 @@ def tables_of_run(run: Run) -> list[Table]:
     return [Table("Benchmarks", caption, ["benchmark", "pass@1", "problems", "samples each", "step"], rows)]
 
 
-def cards_of_comparison(comparison: Comparison) -> list[Card]:
+def cards_of_comparison(comparison: Comparison, looks: dict[str, Color]) -> list[Card]:
     """Each variant's savings to reach its baseline's best; no cards if a sweep has too many variants to show them all."""
     shown = [
         variant
         for variant in comparison.variants
-        if "rollout_reduction" in variant.figures and variant.figures.get("baseline") != variant.name
+        if has_curve(variant)
+        and "rollout_reduction" in variant.figures
+        and variant.figures.get("baseline") != variant.name
     ]
-    return [_card(variant) for variant in shown] if len(shown) <= _MOST_CARDS else []
+    return [_card(variant, looks[variant.name]) for variant in shown] if len(shown) <= _MOST_CARDS else []
 
 
 def tables_of_comparison(comparison: Comparison, looks: dict[str, Color]) -> list[Table]:
     """The efficiency and accuracy tables of the comparison's own summary."""
     tables = []
-    efficient = [variant for variant in comparison.variants if "rollout_reduction" in variant.figures]
+    efficient = [
+        variant for variant in comparison.variants if has_curve(variant) and "rollout_reduction" in variant.figures
+    ]
     if efficient:
         rows = []
         for variant in efficient:
             figures = variant.figures
             target = figures.get("target_accuracy")
+            never = figures["seconds_to_target"]["value"] is None
             nearly = figures.get(NEARLY_REDUCTION["rollout"])  # missing in summaries written before its definition
             rows.append(
                 [
-                    variant.name,
+                    variant.title,
                     "–" if target is None else f"{100 * target:.1f} %",
                     amount(figures["rollouts_to_target"], ",.0f"),
                     times(figures["rollout_reduction"]),
                     "–" if nearly is None else times(nearly),
-                    amount(figures["seconds_to_target"], ",.1f"),
+                    amount(figures["seconds_to_target"], ",.1f") + ("" if never else " s"),
                     times(figures["time_reduction"]),
                 ]
             )
-        columns = ["variant", "GRPO's best", "rollouts to it", "rollout reduction", f"to {NEARLY:.0%} of it"]
-        columns += ["seconds to it", "time reduction"]
+        columns = ["variant", "GRPO's best", "rollouts to it", "rollout reduction", f"to {100 * NEARLY:.0f} % of it"]
+        columns += ["time to it", "time reduction"]
         caption = (
             "GRPO's best is the highest accuracy of its mean curve, each evaluation averaged with its neighbours. In "
             "brackets: 95 % bootstrap intervals over seeds."
@@ -135,16 +143,18 @@ def tables_of_comparison(comparison: Comparison, looks: dict[str, Color]) -> lis
     if known:
         rows = [
             [
-                variant.name,
+                variant.title,
                 str(len(variant.figures["seeds_done"])),
-                percent(variant.figures["best_accuracy"]),
+                percent(best) if (best := variant.figures.get("best_evaluation")) else "–",
                 percent(variant.figures["final_accuracy"]),
-                percent(difference, "+") if (difference := variant.figures.get("final_difference")) else "–",
+                points(difference) if (difference := variant.figures.get("final_difference")) else "–",
             ]
             for variant in known
         ]
-        columns = ["variant", "seeds", "best", "at the end", "minus GRPO's, at the end"]
-        caption = "In brackets: 95 % bootstrap intervals over seeds; differences in percentage points."
+        columns = ["variant", "seeds", "best evaluation", "last evaluation", "minus GRPO's last"]
+        caption = (
+            "Means over seeds. In brackets: 95 % bootstrap intervals over seeds; differences in percentage points."
+        )
         tables.append(Table("Held-out accuracy", caption, columns, rows, _row_colors(known, looks)))
     return tables
 
@@ -157,23 +167,23 @@ def gate_tables_of_comparison(comparison: Comparison) -> list[Table]:
             if has_gate(run):
                 closed = closed_steps(run)
                 cells = [f"{closed[0]:,}" if closed else "never", f"{len(closed):,} of {len(run.steps):,}"]
-                rows.append([variant.name, str(seed), *cells])
+                rows.append([variant.title, str(seed), *cells])
     columns = ["variant", "seed", "first closed step", "closed steps"]
     return [Table("When the gates closed", "One row for each run that has a gate.", columns, rows)] if rows else []
 
 
-def _card(variant: Variant) -> Card:
+def _card(variant: Variant, color: Color) -> Card:
     figures = variant.figures
     final = f"{percent(figures['final_accuracy'])} accuracy at the end"
-    if figures["rollouts_to_target"]["value"] is None:
-        # The text also says in how many draws of seeds the target is never reached.
+    if figures["rollouts_to_target"]["value"] is None or "from_start" in figures["rollout_reduction"]:
+        # The text also says in how many draws of seeds that is so.
         value, _, detail = times(figures["rollout_reduction"]).partition(" (")
         lines = ["GRPO's best accuracy, within the same budget", final]
-        return Card(variant.name, value, detail.rstrip(")"), lines, color_of(variant.method))
+        return Card(variant.title, value, detail.rstrip(")"), lines, color)
     value, _, interval = times(figures["rollout_reduction"]).partition(" (")
     detail = f"rollout reduction{f' (95 %: {interval}' if interval else ', one seed'}"
     lines = ["on the way to GRPO's best accuracy", f"{times(figures['time_reduction'])} time reduction", final]
-    return Card(variant.name, value, detail, lines, color_of(variant.method))
+    return Card(variant.title, value, detail, lines, color)
 
 
 def _row_colors(variants: list[Variant], looks: dict[str, Color]) -> list[Color]:

@@ -6,7 +6,7 @@
   const compares = content.kind === "comparison";
   const root = document.documentElement;
   const SVG = "http://www.w3.org/2000/svg";
-  const COMPLETIONS_AT_A_TIME = 25;
+  const GROUPS_AT_A_TIME = 12;
   const hidden = new Set();
   const FEW_VARIANTS = 8;
   // The first run shown is an SFPO run, because its gate and passes have something to show.
@@ -21,6 +21,12 @@
     }
     made.append(...children);
     return made;
+  }
+
+  // A variant's name, which breaks between its settings and not at the hyphen of 1e-4.
+  function named(text) {
+    const parts = text.split(/(?<=,) /);
+    return parts.flatMap((part, index) => [...(index ? [" "] : []), element("span", { class: "part" }, part)]);
   }
 
   // The sample in a legend that shows how a series is drawn.
@@ -58,25 +64,95 @@
     });
     const hint = element("p", { class: "caption", hidden: true }, `Bands appear when ${charts.MOST_BANDS} lines or fewer are shown.`);
     let width = 0;
+    let base = figure; // or its error
+    let zoom = null;
+    const shownOf = (one) => {
+      const series = one.series?.filter(({ name }) => !follows || !hidden.has(name));
+      const rows = one.rows?.filter(({ label }) => !follows || !hidden.has(label));
+      return { ...one, series, rows };
+    };
     const draw = (force) => {
       const now = Math.floor(place.clientWidth);
       if (!now || (now === width && !force)) return;
       width = now;
-      const series = figure.series?.filter((one) => !follows || !hidden.has(one.name));
-      const rows = figure.rows?.filter((one) => !follows || !hidden.has(one.label));
+      const { series, rows, ...rest } = shownOf(base);
       hint.hidden = !(series?.length > charts.MOST_BANDS && series.some((one) => one.low.length));
       const empty = !(series ?? rows).length;
       place.replaceChildren(
-        empty ? element("p", { class: "empty" }, "All lines are switched off in the legend above.") : charts.draw({ ...figure, series, rows }, width),
+        empty
+          ? element("p", { class: "empty" }, "All lines are switched off in the legend above.")
+          : charts.draw({ ...rest, series, rows }, width, zoom),
       );
+      whole.hidden = zoom === null;
     };
+    const zoomTo = (ranges) => {
+      zoom = ranges;
+      draw(true);
+    };
+    const whole = element("button", { type: "button", hidden: true, onclick: () => zoomTo(null) }, "Show all");
+    const views = element("div", { class: "views" });
+    if (figure.error) {
+      const switchTo = element("button", { type: "button", "aria-pressed": "false" }, "Error, log scale");
+      switchTo.addEventListener("click", () => {
+        base = base === figure ? figure.error : figure;
+        switchTo.setAttribute("aria-pressed", String(base !== figure));
+        title.textContent = base.title;
+        caption.textContent = base.caption;
+        zoomTo(null);
+      });
+      const shown = () => shownOf(base);
+      const late = element("button", { type: "button", onclick: () => shown().series.length && zoomTo(charts.lateHalf(shown())) }, "Zoom to the end");
+      views.append(switchTo, late);
+    }
+    views.append(whole);
+    if (figure.kind === "curves") place.addEventListener("pointerdown", (event) => select(event, place, zoomTo));
     drawn.set(place, draw);
     sizes.observe(place);
-    const card = element("section", { class: "figure", "data-figure": figure.name }, element("h3", {}, figure.title));
+    const title = element("h3", {}, figure.title);
+    const caption = element("p", { class: "caption" }, figure.caption);
+    const card = element("section", { class: "figure", "data-figure": figure.name }, element("div", { class: "figure-head" }, title, views));
     const small = smallLegend(figure, follows);
     if (small.childNodes.length) card.append(small);
-    card.append(place, element("p", { class: "caption" }, figure.caption), hint, values);
+    card.append(place, caption, hint, values);
     return card;
+  }
+
+  // Zooms to the part of a figure that a mouse is dragged across; a finger scrolls the page instead.
+  function select(event, place, zoomTo) {
+    const svg = place.querySelector("svg");
+    if (event.pointerType !== "mouse" || event.button !== 0 || !svg) return;
+    event.preventDefault();
+    const corner = (one) => {
+      const box = svg.getBoundingClientRect();
+      return [one.clientX - box.left, one.clientY - box.top];
+    };
+    const [left, top] = corner(event);
+    const mark = element("div", { class: "selection" });
+    place.append(mark);
+    const bounds = (one) => {
+      const [x, y] = corner(one);
+      return { x: [Math.min(left, x), Math.max(left, x)], y: [Math.min(top, y), Math.max(top, y)] };
+    };
+    const move = (one) => {
+      const { x, y } = bounds(one);
+      mark.style.cssText = `left: ${x[0]}px; top: ${y[0]}px; width: ${x[1] - x[0]}px; height: ${y[1] - y[0]}px`;
+    };
+    const end = (one) => {
+      window.removeEventListener("pointermove", move);
+      window.removeEventListener("pointerup", end);
+      mark.remove();
+      const { x, y } = bounds(one);
+      if (x[1] - x[0] < 10 || y[1] - y[0] < 10) return;
+      const within = (name, [from, to]) => {
+        const { invert, range } = svg.scale(name);
+        const [low, high] = [Math.min(...range), Math.max(...range)];
+        return [invert(Math.max(low, Math.min(high, from))), invert(Math.max(low, Math.min(high, to)))].sort((a, b) => a - b);
+      };
+      const ranges = { x: within("x", x), y: within("y", y) };
+      if (ranges.x[0] < ranges.x[1] && ranges.y[0] < ranges.y[1]) zoomTo(ranges);
+    };
+    window.addEventListener("pointermove", move);
+    window.addEventListener("pointerup", end);
   }
 
   function smallLegend(figure, follows) {
@@ -107,7 +183,7 @@
     const head = element("tr", {}, ...header.map((cell) => element("th", { scope: "col" }, cell)));
     const body = rows.map(([first, ...cells], index) => {
       const mark = colors[index] ? [key(colors[index], [], "area")] : [];
-      return element("tr", {}, element("th", { scope: "row" }, ...mark, first), ...cells.map((cell) => element("td", {}, cell)));
+      return element("tr", {}, element("th", { scope: "row" }, ...mark, element("span", {}, ...named(first))), ...cells.map((cell, at) => element("td", { "data-label": header[at + 1] }, cell)));
     });
     const table = element("table", {}, element("thead", {}, head), element("tbody", {}, ...body));
     return element("div", { class: colors.length ? "scroll whole" : "scroll", tabindex: 0, role: "region", "aria-label": label }, table);
@@ -143,7 +219,7 @@
           onfocus: () => standOut(name), onblur: () => standOut(null),
         },
         key(color, dash),
-        short ? label : name,
+        element("span", {}, ...named(short ? label : name)),
       );
     const switcher = (label, names) => element("button", { type: "button", class: "all", onclick: () => switchAll(names) }, label);
     const names = content.legend.map(({ name }) => name);
@@ -211,7 +287,7 @@
       element(
         "div",
         { class: "card", style: `--color: ${charts.variable(color)}` },
-        element("div", { class: "label" }, label),
+        element("div", { class: "label" }, ...named(label)),
         element("div", { class: "value" }, value),
         element("div", { class: "detail" }, detail),
         ...lines.map((line) => element("div", { class: "line" }, line)),
@@ -220,7 +296,7 @@
     const figures = content.results.length
       ? [legend(), figureGrid(content.results, compares)]
       : [element("p", { class: "empty" }, "No evaluation on held-out problems was recorded: to get them while training, set --eval_every.")];
-    return [...(cards.length ? [element("div", { class: "cards" }, ...cards)] : []), ...figures, ...tables(content.tables)];
+    return [...(cards.length ? [element("div", { class: compares ? "cards named" : "cards" }, ...cards)] : []), ...figures, ...tables(content.tables)];
   }
 
   function training() {
@@ -239,66 +315,102 @@
   }
 
   function completions() {
-    return [runChooser(), runPart(({ completions: { note, rows } }) => browser(note, rows))];
+    return [runChooser(), runPart(({ completions: { note, groups } }) => browser(note, groups))];
   }
 
   const VERDICTS = {
-    right: (reward) => reward !== null && reward >= 1,
-    wrong: (reward) => reward !== null && reward < 1,
-    "not graded": (reward) => reward === null,
+    right: ({ reward }) => reward !== null && reward >= 1,
+    wrong: ({ reward }) => reward !== null && reward < 1,
+    "cut off": ({ cut_off }) => cut_off === true,
+    "not graded": ({ reward }) => reward === null,
   };
 
-  function browser(note, rows) {
-    if (!rows.length) return [element("p", { class: "empty" }, note)];
-    const steps = [...new Set(rows.map(([step]) => step))];
-    const step = element("select", {}, element("option", { value: "" }, "all steps"), ...steps.map((one) => element("option", { value: one }, String(one))));
-    const verdict = element("select", {}, element("option", { value: "" }, "all"), ...Object.keys(VERDICTS).map((one) => element("option", { value: one }, one)));
+  function counted(number, noun) {
+    return `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
+  }
+
+  // The groups of one step, or of all, and of them the completions that the filters let through.
+  function browser(note, groups) {
+    if (!groups.length) return [element("p", { class: "empty" }, note)];
+    const all = groups.flatMap(({ completions }) => completions);
+    const steps = [...new Set(groups.map(({ step }) => step))];
+    const step = element("input", { type: "range", min: 0, max: steps.length - 1, value: steps.length - 1, "aria-label": "step" });
+    const shownStep = element("output", {});
+    const every = element("input", { type: "checkbox", checked: steps.length < 2 });
+    const possible = Object.keys(VERDICTS).filter((one) => all.some(VERDICTS[one]));
+    const verdict = element("select", {}, element("option", { value: "" }, "all"), ...possible.map((one) => element("option", { value: one }, one)));
     const search = element("input", { type: "search", placeholder: "in prompts, completions and answers", autocomplete: "off", spellcheck: "false" });
     const count = element("p", { class: "caption", role: "status" });
-    const list = element("ul", { class: "completions" });
+    const list = element("div", { class: "groups" });
     const more = element("button", { type: "button", class: "button", onclick: () => show(list.childElementCount) }, "Show more");
-    let found = rows;
+    const strongest = Math.max(...all.map(({ advantage }) => Math.abs(advantage ?? 0)));
+    let found = [];
     const show = (from) => {
-      const next = found.slice(from, from + COMPLETIONS_AT_A_TIME);
       if (!from) list.replaceChildren();
-      list.append(...next.map(completion));
+      list.append(...found.slice(from, from + GROUPS_AT_A_TIME).map((one) => groupCard(one, strongest)));
       more.hidden = list.childElementCount >= found.length;
     };
     const filter = () => {
+      const at = steps[Number(step.value)];
       const wanted = search.value.trim().toLowerCase();
-      found = rows.filter(
-        ([at, prompt, text, answer, reward]) =>
-          (!step.value || String(at) === step.value) &&
-          (!verdict.value || VERDICTS[verdict.value](reward)) &&
-          (!wanted || [prompt, text, answer].some((one) => one.toLowerCase().includes(wanted))),
-      );
-      const right = found.filter((row) => VERDICTS.right(row[4])).length;
-      count.textContent = `${found.length.toLocaleString("en")} found, ${right.toLocaleString("en")} of them right. ${note}`;
+      const has = (text) => text.toLowerCase().includes(wanted);
+      step.disabled = every.checked;
+      shownStep.textContent = every.checked ? "all steps" : `step ${at ?? "unknown"} (${Number(step.value) + 1} of ${steps.length} recorded)`;
+      step.setAttribute("aria-valuetext", shownStep.textContent);
+      found = groups
+        .filter((group) => every.checked || group.step === at)
+        .map((group) => {
+          const whole = !wanted || has(group.prompt) || has(group.answer);
+          const shown = group.completions.filter((one) => (!verdict.value || VERDICTS[verdict.value](one)) && (whole || has(one.text)));
+          return { ...group, shown };
+        })
+        .filter(({ shown }) => shown.length);
+      const shown = found.flatMap((group) => group.shown);
+      const right = shown.filter(VERDICTS.right).length;
+      count.textContent = `${counted(shown.length, "completion")} of ${counted(found.length, "prompt")}, ${right.toLocaleString("en")} of them right. ${note}`;
       show(0);
     };
-    for (const control of [step, verdict, search]) control.addEventListener("input", filter);
+    for (const control of [step, every, verdict, search]) control.addEventListener("input", filter);
     filter();
     const tools = element(
       "div",
       { class: "tools" },
-      element("label", {}, "Step", step),
+      element("div", { class: "wide slider" }, element("div", {}, shownStep, element("label", { class: "check" }, every, "all steps")), step),
       element("label", {}, "Verdict", verdict),
       element("label", { class: "wide" }, "Search", search),
     );
     return [tools, count, list, more];
   }
 
-  function completion([step, prompt, text, answer, reward]) {
-    const right = VERDICTS.right(reward);
-    const color = reward === null ? "var(--soft)" : right ? "var(--right)" : "var(--wrong)";
-    const said = reward === null ? "not graded" : `${right ? "✓ right" : "✗ wrong"} · reward ${reward}`;
-    const parts = [["prompt", prompt], ["completion", text], ["answer", answer]];
+  function groupCard({ step, prompt, answer, completions, shown }, strongest) {
+    const graded = completions.filter(({ reward }) => reward !== null);
+    const right = completions.filter(VERDICTS.right).length;
+    const facts = [`step ${step ?? "unknown"}`, ...(graded.length ? [`${right} of ${completions.length} right`] : [])];
+    if (shown.length < completions.length) facts.push(`${shown.length} shown`);
+    const pairs = [["prompt", prompt], ["answer", answer]].filter(([, text]) => text);
     return element(
-      "li",
-      { class: "completion", style: `--color: ${color}` },
-      element("div", { class: "head" }, element("span", { class: "verdict" }, said), element("span", {}, `step ${step ?? "unknown"}`)),
-      element("dl", {}, ...parts.flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)])),
+      "section",
+      { class: "group" },
+      element("div", { class: "head" }, ...facts.map((fact) => element("span", {}, fact))),
+      element("dl", {}, ...pairs.flatMap(([name, text]) => [element("dt", {}, name), element("dd", {}, text)])),
+      element("ul", {}, ...shown.map((one) => completionItem(one, strongest))),
     );
+  }
+
+  function completionItem(one, strongest) {
+    const { text, reward, advantage, cut_off } = one;
+    const right = VERDICTS.right(one);
+    const color = reward === null ? "var(--soft)" : right ? "var(--right)" : "var(--wrong)";
+    const verdict = reward === null ? "not graded" : right ? "✓ right" : "✗ wrong";
+    const said = [element("span", { class: "verdict" }, verdict)];
+    if (reward !== null) said.push(element("span", {}, `reward ${d3.format(".4~g")(reward)}`));
+    if (advantage !== null) {
+      const share = strongest ? (50 * Math.abs(advantage)) / strongest : 0;
+      const bar = element("span", { class: "bar", "aria-hidden": "true" }, element("i", { style: `width: ${share}%; ${advantage < 0 ? "right" : "left"}: 50%` }));
+      said.push(element("span", {}, `advantage ${d3.format(advantage ? "+.2f" : ".2f")(advantage)}`, ...(advantage ? [bar] : [])));
+    }
+    if (cut_off) said.push(element("span", { class: "cut" }, "cut off"));
+    return element("li", { class: "completion", style: `--color: ${color}` }, element("div", { class: "head" }, ...said), element("div", { class: "text" }, text || "(empty)"));
   }
 
   function setup() {
@@ -324,7 +436,8 @@
 
   // ---- The page
 
-  const PANELS = { Results: results, Training: training, Gate: gate, Passes: passes, Completions: completions, Setup: setup };
+  const PANELS = { results, training, gate, passes, completions, setup };
+  const NAMES = { gate: "α, KL and gate" };
 
   function header() {
     const names = ["auto", "light", "dark"];
@@ -343,8 +456,8 @@
   function tabs() {
     const list = element("div", { role: "tablist", "aria-label": "Parts of the report" });
     const panels = [];
-    const entries = Object.entries(PANELS).map(([name, make]) => {
-      const id = name.toLowerCase();
+    const entries = Object.entries(PANELS).map(([id, make]) => {
+      const name = NAMES[id] ?? id[0].toUpperCase() + id.slice(1);
       const tab = element("button", { type: "button", role: "tab", id: `tab-${id}`, "aria-controls": `panel-${id}` }, name);
       const panel = element("div", { role: "tabpanel", id: `panel-${id}`, "aria-labelledby": `tab-${id}`, tabindex: 0 });
       tab.addEventListener("click", () => select(id));
@@ -377,7 +490,8 @@
   }
 
   const { list, panels, start } = tabs();
-  const notes = content.notes.length ? [element("ul", { class: "notes" }, ...content.notes.map((note) => element("li", {}, note)))] : [];
+  const remarks = [...content.notes, ...content.left_out.map((line) => `Left out: ${line}`)];
+  const notes = remarks.length ? [element("ul", { class: "notes" }, ...remarks.map((note) => element("li", {}, note)))] : [];
   document.body.append(header(), ...notes, list, element("main", {}, ...panels));
   start();
 })();

@@ -12,9 +12,9 @@ from importlib.resources import files
 from pathlib import Path
 
 from sfpo import __version__
-from sfpo.errors import UsageError
 from sfpo.report.content import Content, as_data, content_of
 from sfpo.report.folder import read_folder
+from sfpo.report.output import opened_folder
 
 _SOURCES = files("sfpo.report")
 # The order matters: each script uses those before it.
@@ -28,13 +28,17 @@ def write_report(folder: Path, output: Path | None = None) -> Path:
     Raises:
         UsageError: there is nothing to report, or the file cannot be written.
     """
-    page = render(content_of(read_folder(folder)))
-    path = folder / "report.html" if output is None else output
-    try:
-        path.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}") from error
-    return path
+    return write_page(content_of(read_folder(folder)), folder / "report.html" if output is None else output)
+
+
+def write_page(content: Content, path: Path) -> Path:
+    """Write a report as one HTML file; returns the path.
+
+    Raises:
+        UsageError: the file cannot be written, or is a symbolic link or no regular file.
+    """
+    with opened_folder(path.parent) as place:
+        return place.write(path.name, render(content).encode())
 
 
 def render(content: Content) -> str:

@@ -1,13 +1,18 @@
 """How a run or a comparison was made, and how to repeat it."""
 
 import shlex
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 from sfpo.records.provenance import PROVENANCE, Entry
 from sfpo.records.run import CONFIG
 from sfpo.report.folder import Comparison, Run
+from sfpo.report.untrusted import MalformedError, name, number, whole
+
+_MOST_VERSIONS = 50
 
 
 @dataclass(frozen=True)
@@ -41,12 +46,12 @@ def setup_of_comparison(comparison: Comparison) -> Setup:
         ("model", comparison.model),
         ("task", comparison.task),
         ("seeds", ", ".join(map(str, comparison.seeds))),
-        *[(name, ", ".join(map(str, values))) for name, values in comparison.varied.items()],
+        *[(setting, ", ".join(values)) for setting, values in comparison.varied.items()],
         ("runs finished", f"{done} of {planned}"),
         *_facts(described),
         *_made_by(entries),
     ]
-    command = shlex.join(map(str, comparison.command))
+    command = shlex.join(comparison.command)
     return Setup(
         [*_install(entries), ("Repeat the comparison (its last command, if it was added to)", command)],
         facts,
@@ -55,23 +60,25 @@ def setup_of_comparison(comparison: Comparison) -> Setup:
 
 
 def _install(entries: list[Entry]) -> list[tuple[str, str]]:
-    versions = {name: version for name, version in _versions(entries) if name != "python"}
+    versions = {package: version for package, version in _versions(entries) if package != "python"}
     if not versions:
         return []
     # Suffixes such as "+cpu" name builds that a package index may not have.
-    pins = [f"{name}=={version.partition('+')[0]}" for name, version in versions.items() if name != "sfpo"]
+    pins = [f"{other}=={version.partition('+')[0]}" for other, version in versions.items() if other != "sfpo"]
     package = f"sfpo[trl]=={versions['sfpo']}" if "sfpo" in versions else "sfpo[trl]"
     return [("Install the same versions", f"pip install {shlex.join([package, *pins])}")]
 
 
 def _facts(run: Run) -> list[tuple[str, str]]:
     facts = []
-    if isinstance(started := run.facts.get("started"), int | float):
-        facts.append(("started", datetime.fromtimestamp(started, UTC).strftime("%Y-%m-%d %H:%M UTC")))
-    if isinstance(weights := run.facts.get("weights"), int):
-        facts.append(("weights", f"{weights:,}"))
+    # A number of seconds may be no time of any calendar.
+    with suppress(MalformedError, ValueError, OverflowError, OSError):
+        started = datetime.fromtimestamp(number(run.facts.get("started")), UTC)
+        facts.append(("started", started.strftime("%Y-%m-%d %H:%M UTC")))
+    with suppress(MalformedError):
+        facts.append(("weights", f"{whole(run.facts.get('weights')):,}"))
     if machine := run.facts.get("machine"):
-        facts.append(("machine", str(machine)))
+        facts.append(("machine", name(machine)))
     return facts
 
 
@@ -80,12 +87,12 @@ def _made_by(entries: list[Entry]) -> list[tuple[str, str]]:
     facts = []
     first: Entry = entries[0] if entries else {}
     if commit := first.get("commit"):
-        facts.append(("commit", str(commit)))
+        facts.append(("commit", name(commit)))
     if isinstance(machine := first.get("machine"), dict):
         cores, memory = machine.get("cores"), machine.get("memory_gib")
-        facts.append(("processor", f"{machine.get('processor')}, {cores} cores, {memory} GiB"))
+        facts.append(("processor", name(f"{machine.get('processor')}, {cores} cores, {memory} GiB")))
         if accelerator := machine.get("accelerator"):
-            facts.append(("accelerator", str(accelerator)))
+            facts.append(("accelerator", name(accelerator)))
     if len(entries) > 1:
         facts.append(("continued with other code, versions or machine", f"{len(entries) - 1}×"))
     return facts
@@ -93,7 +100,9 @@ def _made_by(entries: list[Entry]) -> list[tuple[str, str]]:
 
 def _versions(entries: list[Entry]) -> list[tuple[str, str]]:
     versions: Any = entries[0].get("versions") if entries else None
-    return [(str(name), str(version)) for name, version in versions.items()] if isinstance(versions, dict) else []
+    if not isinstance(versions, dict):
+        return []
+    return [(name(package), name(version)) for package, version in islice(versions.items(), _MOST_VERSIONS)]
 
 
 def _entries(record: dict[str, Any]) -> list[Entry]:

@@ -1,6 +1,7 @@
 """The tasks that `--task` names."""
 
 from sfpo.errors import UsageError
+from sfpo.tasks.catalog import check_task
 from sfpo.tasks.task import Task
 
 __all__ = ["Task", "load_task"]
@@ -21,7 +22,7 @@ def load_task(
     eval_problems: int = 512,
     seed: int = 0,
 ) -> Task:
-    """Load `arithmetic`, `gym:NAME`, one of the hub's maths sets in `maths.TASKS`, or the `file` at `data_path`.
+    """Load `arithmetic`, `gym:NAME`, one of the hub's maths sets in `catalog.TASKS`, or the `file` at `data_path`.
 
     Args:
         parameters: `key=value` settings of a gym task.
@@ -33,6 +34,7 @@ def load_task(
     Raises:
         UsageError: the name is unknown, or the task finds a problem in its data.
     """
+    check_task(name)
     # Each branch imports what no other task needs.
     if name == "arithmetic":
         from sfpo.tasks import arithmetic
@@ -52,16 +54,12 @@ def load_task(
         )
     from sfpo.tasks import maths
 
-    if name in maths.TASKS:
-        return maths.load(
-            name,
-            data_path=data_path,
-            prompt_template=prompt_template,
-            difficulty=difficulty,
-            clean=clean,
-            benchmark_data_path=benchmark_data_path,
-            eval_problems=eval_problems,
-        )
-    raise UsageError(
-        f"unknown task '{name}': choose arithmetic, gym:NAME (any reasoning-gym task), {', '.join(maths.TASKS)} or file"
+    return maths.load(
+        name,
+        data_path=data_path,
+        prompt_template=prompt_template,
+        difficulty=difficulty,
+        clean=clean,
+        benchmark_data_path=benchmark_data_path,
+        eval_problems=eval_problems,
     )

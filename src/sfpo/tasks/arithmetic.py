@@ -60,12 +60,8 @@ def final_answer(completion: str) -> int | None:
 
 def load(train_problems: int, eval_problems: int, seed: int) -> Task:
     """The task as data; `seed` chooses the training problems, while the held-out ones are always the same."""
-    return Task(
-        name="arithmetic",
-        train=_dataset("train", train_problems, seed),
-        held_out=_dataset("held_out", eval_problems, 0),
-        reward=right_answer,
-    )
+    train, held_out = _dataset("train", train_problems, seed), _dataset("held_out", eval_problems, 0)
+    return Task.of("arithmetic", train, held_out, right_answer)
 
 
 def right_answer(completions: list[Any], answer: list[int], **columns: Any) -> list[float | None]:

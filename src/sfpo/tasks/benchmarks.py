@@ -1,16 +1,17 @@
-"""The benchmarks by name: their place on the hub, the names of their local copies, and their sizes."""
+"""The problems of benchmarks: from the hub, from local copies, or from files of one's own."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from os.path import isdir, isfile
 from pathlib import Path
 
 from sfpo.errors import UsageError
+from sfpo.tasks.catalog import KNOWN, label_of
 from sfpo.tasks.cleaning import BenchmarkTexts
 from sfpo.tasks.problem_text import normalised
 from sfpo.tasks.readers import READERS, read_file
 from sfpo.tasks.schemas import Row, read_rows
-from sfpo.tasks.sources import HubSet, NotReachableError, read_hub
+from sfpo.tasks.sources import NotReachableError, read_hub
 
 
 @dataclass(frozen=True)
@@ -27,54 +28,6 @@ class Benchmark:
     name: str
     problems: list[Problem]
     usual_size: int | None = None
-
-
-@dataclass(frozen=True)
-class _Known:
-    hub: HubSet
-    size: int
-    file: str
-
-
-KNOWN: dict[str, _Known] = {
-    "math500": _Known(HubSet("HuggingFaceH4/MATH-500", "test"), 500, "math500"),
-    "aime24": _Known(HubSet("HuggingFaceH4/aime_2024", "train"), 30, "aime24"),
-    "aime25": _Known(HubSet("math-ai/aime25", "test"), 30, "aime25"),
-    "amc": _Known(HubSet("AI-MO/aimo-validation-amc", "train"), 83, "amc"),
-    "minerva": _Known(HubSet("math-ai/minervamath", "test"), 272, "minerva"),
-    "olympiadbench": _Known(HubSet("knoveleng/OlympiadBench", "train"), 675, "olympiadbench"),
-    "amc23": _Known(HubSet("math-ai/amc23", "test"), 40, "amc23"),
-    "gsm8k": _Known(HubSet("openai/gsm8k", "test", "main"), 1319, "gsm8k_test"),
-}
-
-# The paper evaluates these six and reports their mean.
-SIX = ("math500", "aime24", "aime25", "amc", "minerva", "olympiadbench")
-
-
-def names_of(wanted: str | Sequence[str], option: str = "benchmarks") -> list[str]:
-    """Benchmarks as the user lists them, separated by commas or as separate arguments; `all` means every known one.
-
-    Raises:
-        UsageError: a name is unknown or listed twice, or the list is empty.
-    """
-    wanted = [wanted] if isinstance(wanted, str) else wanted  # a configuration file may hold a single string
-    names = [name for text in wanted for part in text.split(",") if (name := part.strip())]
-    if "all" in names:
-        names = [*KNOWN, *(name for name in names if name not in KNOWN and name != "all")]
-    for name in names:
-        if name not in KNOWN and not _is_path(name):
-            raise UsageError(f"unknown benchmark '{name}': choose among {', '.join(KNOWN)}, all, or give a local file")
-    labels = [label_of(name) for name in names]
-    if twice := {label for label in labels if labels.count(label) > 1}:
-        raise UsageError(f"--{option} lists {', '.join(sorted(twice))} more than once")
-    if not names:
-        raise UsageError(f"--{option} names no benchmark: choose among {', '.join(KNOWN)}, all, or give a local file")
-    return names
-
-
-def label_of(name: str) -> str:
-    """The name of a benchmark in tables and records."""
-    return name if name in KNOWN else Path(name).stem
 
 
 def load_benchmark(name: str, data_path: str | None = None, option: str = "data_path") -> Benchmark:
@@ -146,7 +99,3 @@ def _problems(name: str, rows: Iterable[Row]) -> list[Problem]:
         # A contest may number the problems of each paper from 1; the row number is always unique.
         problems = [replace(problem, id=f"{label}-{number}") for number, problem in enumerate(problems, start=1)]
     return problems
-
-
-def _is_path(name: str) -> bool:
-    return "/" in name or Path(name).suffix in READERS

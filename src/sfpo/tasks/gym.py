@@ -1,6 +1,7 @@
 """Any procedural task of reasoning-gym, graded by its own scorer; wrong numbers that contain the right one's digits get 0."""
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import reasoning_gym
@@ -11,6 +12,7 @@ from reasoning_gym.factory import DATASETS
 from sfpo.errors import UsageError
 from sfpo.grading import final_text
 from sfpo.grading.extract import READ_AT_ONCE, committed_answer
+from sfpo.tasks.catalog import check_gym
 from sfpo.tasks.task import Reward, Task, is_held_out
 
 _TAGGED = re.compile(r"<answer>\s*(.*?)\s*</answer>", re.DOTALL)
@@ -22,26 +24,29 @@ _DRAWS_PER_PROBLEM = 40
 
 
 def load(name: str, parameters: list[str], train_problems: int, eval_problems: int, seed: int) -> Task:
-    """Load the reasoning-gym task `name`; `parameters` are `key=value` settings of its configuration.
+    """The reasoning-gym task `name`; `parameters` are `key=value` settings of its configuration.
+
+    Its problems are drawn when they are first needed, since some tasks take 50 ms for each.
 
     Raises:
-        UsageError: the name or a parameter is unknown, a value is not accepted, or there are too few different problems.
+        UsageError: the name or a parameter is unknown, a value is not accepted, or, when the problems are drawn, there are
+            too few different ones.
     """
     if name not in DATASETS:
-        near = [known for known in sorted(DATASETS) if name and name.split("_")[0] in known]
-        hint = f"did you mean {', '.join(near[:5])}?" if near else f"choose among {', '.join(sorted(DATASETS))}"
-        raise UsageError(f"reasoning-gym has no task '{name}': {hint}")
+        check_gym(name)
     settings = dict(_parameter(text) for text in parameters)
-    train = _draw(name, settings, seed, train_problems, held_out=False)
-    held_out = _draw(name, settings, 0, eval_problems, held_out=True)
-    entries = train + held_out
+    # One problem shows whether reasoning-gym takes the parameters.
+    _draw(name, settings, seed, 1, held_out=False, on_problem=_nothing)
     scorer = reasoning_gym.create_dataset(name, seed=seed, size=1, **settings)
-    return Task(
-        name=f"gym:{name}",
-        train=_dataset(train, first=0),
-        held_out=_dataset(held_out, first=len(train)),
-        reward=_reward(scorer, entries),
-    )
+    entries: list[dict[str, Any]] = []
+
+    def draw(on_problem: Callable[[], None]) -> tuple[Dataset, Dataset]:
+        train = _draw(name, settings, seed, train_problems, held_out=False, on_problem=on_problem)
+        held_out = _draw(name, settings, 0, eval_problems, held_out=True, on_problem=on_problem)
+        entries[:] = train + held_out
+        return _dataset(train, first=0), _dataset(held_out, first=len(train))
+
+    return Task(f"gym:{name}", _reward(scorer, entries), train_problems, eval_problems, draw)
 
 
 def scored_text(response: str, gold: str) -> str:
@@ -70,7 +75,9 @@ def _parameter(text: str) -> tuple[str, Any]:
     return key.strip(), yaml.safe_load(value)
 
 
-def _draw(name: str, settings: dict[str, Any], seed: int, count: int, held_out: bool) -> list[dict[str, Any]]:
+def _draw(
+    name: str, settings: dict[str, Any], seed: int, count: int, *, held_out: bool, on_problem: Callable[[], None]
+) -> list[dict[str, Any]]:
     """`count` problems of one half; training problems may repeat where there are few, held-out problems never do."""
     kept: list[dict[str, Any]] = []
     seen: set[str] = set()
@@ -82,6 +89,7 @@ def _draw(name: str, settings: dict[str, Any], seed: int, count: int, held_out: 
                 continue
             seen.add(question)
             kept.append(entry)
+            on_problem()
             if len(kept) == count:
                 break
     except (AssertionError, TypeError, ValueError) as error:
@@ -90,6 +98,10 @@ def _draw(name: str, settings: dict[str, Any], seed: int, count: int, held_out: 
     if len(kept) < (1 if held_out else count):
         raise UsageError(f"'gym:{name}' has too few different problems with these parameters: widen them")
     return kept
+
+
+def _nothing() -> None:
+    pass
 
 
 def _dataset(entries: list[dict[str, Any]], first: int) -> Dataset:

@@ -8,23 +8,13 @@ from datasets import Dataset
 
 from sfpo.errors import UsageError
 from sfpo.tasks import cleaning
+from sfpo.tasks.catalog import SETS, TASKS
 from sfpo.tasks.cells import Message
 from sfpo.tasks.readers import read_file
 from sfpo.tasks.schemas import Row, read_rows
-from sfpo.tasks.sources import HubSet, read_hub
+from sfpo.tasks.sources import read_hub
 from sfpo.tasks.task import Task, is_held_out
 from sfpo.tasks.templates import as_prompt, check_template
-
-SETS: dict[str, HubSet] = {
-    "dapo-math-17k": HubSet("BytedTsinghua-SIA/DAPO-Math-17k", "train"),
-    "dapo-math-17k-cleaned": HubSet("haizhongzheng/DAPO-Math-17K-cleaned", "train"),
-    "math": HubSet("DigitalLearningGmbH/MATH-lighteval", "train", "default"),
-    "skywork-or1": HubSet("Skywork/Skywork-OR1-RL-Data", "math"),
-    "gsm8k": HubSet("openai/gsm8k", "train", "main"),
-}
-
-# The paper's training set: the cleaned copy of DAPO-Math-17k and MATH.
-TASKS: dict[str, tuple[str, ...]] = {name: (name,) for name in SETS} | {"dapo+math": ("dapo-math-17k-cleaned", "math")}
 
 _RANGE = re.compile(r"(?P<scale>.+):(?P<low>\d+)-(?P<high>\d+)")
 
@@ -39,7 +29,7 @@ def load(
     benchmark_data_path: str | None = None,
     eval_problems: int = 512,
 ) -> Task:
-    """A set of `TASKS`, graded as mathematics; one problem in eight is held out, but at most `eval_problems`.
+    """A set of `catalog.TASKS`, graded as mathematics; one problem in eight is held out, but at most `eval_problems`.
 
     Args:
         data_path: local copies to read instead of the hub's: one file for each set in the name, separated by commas.
@@ -91,7 +81,7 @@ def as_task(name: str, rows: list[Row], prompt_template: str, eval_problems: int
             }
         )
 
-    return Task(name=name, train=dataset(train), held_out=dataset(held_out), reward=math_reward, note=note)
+    return Task.of(name, dataset(train), dataset(held_out), math_reward, note)
 
 
 def _of_the_problem(row: Row) -> str:

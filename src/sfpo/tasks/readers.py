@@ -20,6 +20,7 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from sfpo.errors import UsageError
+from sfpo.tasks.catalog import SUFFIXES
 
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")  # what Python reads other bytes as, when it is told to go on
 _BLANK = re.compile(r"[ \t\r\n]*")
@@ -168,12 +169,9 @@ def _as_dicts(batch: pa.RecordBatch, file: Path, read: int) -> list[dict[str, An
     return rows
 
 
-READERS: dict[str, Callable[[Path], Table]] = {
-    ".jsonl": _read_json,
-    ".json": _read_json,
-    ".csv": _read_csv,
-    ".parquet": _read_parquet,
-}
+READERS: dict[str, Callable[[Path], Table]] = dict(
+    zip(SUFFIXES, (_read_json, _read_json, _read_csv, _read_parquet), strict=True)
+)
 
 
 def _table(file: Path, columns: list[str], rows: list[dict[str, Any]]) -> Table:

@@ -3,22 +3,13 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from datasets import Dataset, load_dataset
 
 from sfpo.errors import UsageError
+from sfpo.tasks.catalog import HubSet
 from sfpo.tasks.readers import Table
-
-
-@dataclass(frozen=True)
-class HubSet:
-    """Where the hub keeps a data set."""
-
-    repository: str
-    split: str
-    configuration: str | None = None
 
 
 class NotReachableError(UsageError):

@@ -4,6 +4,7 @@
 """
 
 from sfpo.errors import UsageError
+from sfpo.nearest import unknown
 
 # The texts before and after the problem.
 TEMPLATES: dict[str, tuple[str, str]] = {
@@ -24,7 +25,7 @@ def check_template(name: str, *, auto: bool = True) -> None:
     """Raise UsageError for an unknown name."""
     known = [*(["auto"] if auto else []), *TEMPLATES]
     if name not in known:
-        raise UsageError(f"unknown prompt template '{name}': choose among {', '.join(known)}")
+        raise UsageError(unknown("prompt template", name, known))
 
 
 def bare_problem(prompt: str) -> str:

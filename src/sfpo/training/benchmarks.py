@@ -1,13 +1,15 @@
 """Benchmarks while a model trains: rows of the kind "benchmark" in the run's `metrics.jsonl`."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from sfpo.evaluation.engines import TransformersEngine
 from sfpo.evaluation.run import Answered, answer, summarise
 from sfpo.evaluation.sampling import Sampling
-from sfpo.tasks.benchmarks import load_benchmark, names_of
-from sfpo.training.options import TrainOptions
+from sfpo.tasks.benchmarks import load_benchmark
+from sfpo.tasks.catalog import names_of
+from sfpo.training.own_options import TrainOptions
 from sfpo.training.records import RunRecords
 from sfpo.trl import SFPOConfig
 
@@ -31,13 +33,22 @@ class TrainingBenchmarks:
             benchmark = load_benchmark(name, options.benchmark_data_path, "benchmark_data_path")
             self._benchmarks.append(replace(benchmark, problems=benchmark.problems[: options.eval_limit]))
 
-    def measure(self, step: int, model: Any, tokenizer: Any, records: RunRecords) -> None:
-        """Add a row for each benchmark that has none at this step yet."""
+    def measure(self, step: int, model: Any, tokenizer: Any, records: RunRecords, check: Callable[[], None]) -> None:
+        """Add a row for each benchmark that has none at this step yet.
+
+        Args:
+            check: called after each batch of answers; it may raise to leave.
+        """
         sampling = Sampling(_TEMPERATURE, _TOP_P, self._training.max_completion_length)
         for benchmark in self._benchmarks:
             if records.has_metrics("benchmark", step, benchmark=benchmark.name):
                 continue
             rows: list[Answered] = []
+
+            def keep(batch: list[Answered], rows: list[Answered] = rows) -> None:
+                rows.extend(batch)
+                check()
+
             answer(
                 TransformersEngine(model, tokenizer, sampling),
                 tokenizer,
@@ -47,6 +58,6 @@ class TrainingBenchmarks:
                 template="boxed" if self._options.prompt_template == "auto" else self._options.prompt_template,
                 seed=0,
                 chat_template_kwargs=self._training.chat_template_kwargs,
-                keep=rows.extend,
+                keep=keep,
             )
             records.add_metrics("benchmark", step, summarise(benchmark.name, rows).as_row())

@@ -10,17 +10,21 @@ from transformers import PrinterCallback
 from transformers import ProgressCallback as TransformersProgress
 from trl import get_peft_config, get_quantization_config
 
+from sfpo import __version__
 from sfpo.errors import UsageError
 from sfpo.model import cpu
+from sfpo.model.embedded import EMBEDDED
 from sfpo.model.label import model_label
-from sfpo.model.load import load_model
+from sfpo.model.load import load_model, longest_readable
 from sfpo.tasks import Task
 from sfpo.training.held_out import as_prompts
 from sfpo.training.options import Parsed
 from sfpo.training.progress import ProgressCallback
 from sfpo.training.records import MetricsCallback, RecordedReward, RunRecords
 from sfpo.training.signals import SignalWarnings
-from sfpo.trl import SFPOTrainer
+from sfpo.trl import SFPOConfig, SFPOTrainer
+from sfpo.trl.host import Host
+from sfpo.trl.model_card import CardFacts
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,23 @@ class Built:
     weights: int
     machine: str
     title: str
+
+
+def check_room(model: str, training: SFPOConfig) -> None:
+    """Refuse completions that are longer than the model can read.
+
+    Raises:
+        UsageError: naming the model's limit.
+    """
+    changed = training.model_init_kwargs or {}
+    if {"config", "max_position_embeddings", "rope_parameters"} & changed.keys():
+        return
+    limit = longest_readable(model, training.trust_remote_code)
+    if limit is not None and training.max_completion_length > limit:
+        raise UsageError(
+            f"--max_completion_length {training.max_completion_length} is more than {model_label(model)} can read: "
+            f"{limit:,} tokens at most"
+        )
 
 
 def build(console: Console, parsed: Parsed, task: Task, tokenizer: Any) -> Built:
@@ -68,10 +89,22 @@ def build(console: Console, parsed: Parsed, task: Task, tokenizer: Any) -> Built
     except (ValueError, ImportError) as error:
         # TRL refuses what it cannot do, or a package that an option needs, when the trainer is made.
         raise UsageError(" ".join(str(error).split())) from error
+    reward.ends = frozenset(Host.of(trainer).end_ids)
     trainer.add_callback(SignalWarnings(lambda text: console.print(f"[yellow]Warning:[/] {escape(text)}")))
+    trainer.card_facts = _card_facts(options.model, task.name)
     for printer in (PrinterCallback, TransformersProgress):
         trainer.remove_callback(printer)
     return Built(trainer, records, progress, weights, machine, title)
+
+
+def _card_facts(model: str, task: str) -> CardFacts:
+    """For the model card, which may be published: no path of this machine."""
+    reproduce = f"pip install 'sfpo[trl]=={__version__}'\nsfpo train --config config.yaml --output_dir again"
+    if model == EMBEDDED:
+        return CardFacts("the model of 0.9 M weights in the package sfpo", False, task, reproduce)
+    if Path(model).exists():
+        return CardFacts(f"the local model {model_label(model)}", False, task, reproduce)
+    return CardFacts(model, True, task, reproduce)
 
 
 def _model(parsed: Parsed) -> Any:
@@ -81,7 +114,7 @@ def _model(parsed: Parsed) -> Any:
         dtype=model_options.dtype,
         attn_implementation=model_options.attn_implementation,
         quantization_config=get_quantization_config(model_options),
-        trust_remote_code=training.trust_remote_code or None,
+        trust_remote_code=training.trust_remote_code,
         **(training.model_init_kwargs or {}),
     )
 

@@ -1,8 +1,9 @@
 """`sfpo train`, from arguments to a trained model and a summary."""
 
-import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,40 +12,97 @@ import transformers
 from rich.console import Console
 from rich.markup import escape
 from transformers import TrainerCallback, TrainerControl, TrainerState
-from transformers.trainer_utils import get_last_checkpoint
 
+from sfpo import disk, interrupt
 from sfpo.errors import UsageError
 from sfpo.model.devices import keep_one_device
 from sfpo.model.load import load_tokenizer
-from sfpo.records.run import METRICS
+from sfpo.records.lock import FolderLock
+from sfpo.records.run import is_finished, missing_records
 from sfpo.tasks import Task, load_task
 from sfpo.training.benchmarks import TrainingBenchmarks
-from sfpo.training.build import build
+from sfpo.training.build import build, check_room
+from sfpo.training.drawing import draw, problems_needed
 from sfpo.training.held_out import Evaluation, evaluate
 from sfpo.training.options import Parsed, parse
-from sfpo.training.screen import print_plan, print_summary
-from sfpo.trl import SFPOConfig
+from sfpo.training.resume import Start, drop_checkpoints_after, start_of
+from sfpo.training.screen import print_plan, print_stopped, print_summary
+from sfpo.training.stop import StopWhenAsked, command_to_continue
+from sfpo.trl.checkpoint import newest_complete, steps_made
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """All that a run needs but its model."""
+
+    parsed: Parsed
+    task: Task
+    benchmarks: TrainingBenchmarks
+    tokenizer: Any
+    start: Start
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run `sfpo train`; returns the exit code.
 
     Raises:
-        UsageError: anything the user can mend, before the first training step.
+        UsageError: anything the user can mend: before the first training step, or what a disk refuses later.
     """
     quiet_libraries()
     hidden = keep_one_device()
     parsed = parse(arguments)
-    options, training = parsed.command, parsed.training
-    console = Console(quiet=training.process_index != 0)
-    if hidden and training.device.type != "cpu":
+    console = Console(quiet=parsed.training.process_index != 0)
+    if hidden and parsed.training.device.type != "cpu":
         console.print(
-            f"Training on one of {hidden + 1} devices. On all of them: accelerate launch --num_processes {hidden + 1} -m "
-            "sfpo.cli train ... (docs/engines.md has configurations).",
+            f"Training on one of {hidden + 1} devices. On all of them: accelerate launch --num_processes {hidden + 1} -m sfpo "
+            "train ... (docs/integrations/engines.md has configurations).",
             highlight=False,
             soft_wrap=True,
         )
-    checkpoint = _checkpoint_to_resume(training)
+    folder = Path(parsed.training.output_dir)
+    if parsed.command.dry_run:
+        if (prepared := _prepare(console, parsed)) is not None:
+            print_plan(console, parsed, prepared.task)
+        return 0
+    try:
+        with _only_writer(parsed, arguments) as lock:
+            prepared = _prepare(console, parsed)
+            return 0 if prepared is None else _run(console, prepared, lock)
+    except KeyboardInterrupt:
+        checkpoint = newest_complete(folder).checkpoint
+        print_stopped(console, folder, checkpoint, command_to_continue(arguments, folder, checkpoint is not None))
+        return interrupt.exit_code()
+
+
+@contextmanager
+def _only_writer(parsed: Parsed, arguments: Sequence[str]) -> Iterator[FolderLock | None]:
+    """Hold the output folder, in the one process that writes there."""
+    folder = Path(parsed.training.output_dir)
+    if parsed.training.process_index != 0:
+        yield None
+        return
+
+    def remedy() -> str:
+        checkpoint = newest_complete(folder).checkpoint is not None
+        then = "continue" if checkpoint else "start again"
+        return f"mend that and {then} with: {command_to_continue(arguments, folder, checkpoint)}"
+
+    with FolderLock(folder, "sfpo train") as lock, disk.writing_to(folder, remedy):
+        yield lock
+
+
+def _prepare(console: Console, parsed: Parsed) -> _Prepared | None:
+    """Load what the run needs; None if it is finished and nothing is left to make."""
+    options, training = parsed.command, parsed.training
+    start = start_of(parsed)
+    for note in start.notes:
+        console.print(escape(note), highlight=False, soft_wrap=True)
+    if start.nothing_left:
+        console.print(f"{escape(training.output_dir)} is finished: nothing is left to train.", soft_wrap=True)
+        return None
+    # The model comes first: a wrong name should not cost the time that reading or drawing the problems takes.
+    tokenizer = load_tokenizer(options.model, training.trust_remote_code)
+    check_room(options.model, training)
     task = load_task(
         options.task,
         parameters=options.task_params,
@@ -55,27 +113,23 @@ def main(arguments: Sequence[str]) -> int:
         difficulty=options.difficulty,
         clean=options.clean_data,
         benchmark_data_path=options.benchmark_data_path,
-        train_problems=options.train_problems,
+        train_problems=problems_needed(options, training),
         eval_problems=options.eval_problems,
         seed=training.seed,
     )
     if task.note:
         console.print(escape(task.note), highlight=False, soft_wrap=True)
     benchmarks = TrainingBenchmarks(options, training)
-    tokenizer = load_tokenizer(options.model, training.trust_remote_code)
     _check(parsed, task)
-    if options.dry_run:
-        print_plan(console, parsed, task)
-        return 0
-    return _run(console, parsed, task, benchmarks, tokenizer, checkpoint)
+    return _Prepared(parsed, task, benchmarks, tokenizer, start)
 
 
 def _check(parsed: Parsed, task: Task) -> None:
     options, training = parsed.command, parsed.training
     prompts = training.generation_batch_size // training.num_generations
-    if len(task.train) < prompts:
+    if task.train_size < prompts:
         raise UsageError(
-            f"{task.name} has {len(task.train)} problems to train on, fewer than the {prompts} prompts of one batch: "
+            f"{task.name} has {task.train_size} problems to train on, fewer than the {prompts} prompts of one batch: "
             "lower --per_device_train_batch_size or raise --num_generations"
         )
     if options.model.endswith(".gguf") and training.beta != 0 and not parsed.model.use_peft:
@@ -85,63 +139,107 @@ def _check(parsed: Parsed, task: Task) -> None:
         )
 
 
-def _run(
-    console: Console,
-    parsed: Parsed,
-    task: Task,
-    benchmarks: TrainingBenchmarks,
-    tokenizer: Any,
-    checkpoint: str | None,
-) -> int:
+def _run(console: Console, prepared: _Prepared, lock: FolderLock | None) -> int:
+    parsed, tokenizer, start = prepared.parsed, prepared.tokenizer, prepared.start
+    task = draw(console, prepared.task)
     options, folder = parsed.command, Path(parsed.training.output_dir)
     built = build(console, parsed, task, tokenizer)
     trainer, records = built.trainer, built.records
+    # Where several processes evaluate together, none may leave the others.
+    check = interrupt.check if trainer.accelerator.num_processes == 1 else _never_stop
 
     def measure(step: int) -> Evaluation:
-        benchmarks.measure(step, trainer.accelerator.unwrap_model(trainer.model), tokenizer, records)
-        known = records.evaluation_at(step)
-        if known is not None:
-            return known
-        evaluation = evaluate(trainer, tokenizer, task, options.eval_batch_size)
-        records.add_evaluation(step, evaluation)
+        model = trainer.accelerator.unwrap_model(trainer.model)
+        prepared.benchmarks.measure(step, model, tokenizer, records, check)
+        evaluation = records.evaluation_at(step)
+        if evaluation is None:
+            evaluation = evaluate(trainer, tokenizer, task, options.eval_batch_size, check)
+            records.add_evaluation(step, evaluation)
+        trainer.card_facts.evaluations = records.evaluations()
         return evaluation
 
-    if checkpoint is None:
-        records.describe(parsed.effective(), weights=built.weights, machine=built.machine)
+    facts = {"weights": built.weights, "machine": built.machine}
+    if start.checkpoint is None:
+        records.begin(parsed.effective(), **facts)
         console.print(f"{escape(built.title)} on {built.machine}", soft_wrap=True)
         console.print(f"Answering {len(task.held_out)} held-out problems before training ...")
     else:
-        step = TrainerState.load_from_json(str(Path(checkpoint) / "trainer_state.json")).global_step
-        records.rewind(step)
-        records.add_provenance()
-        console.print(f"Continuing from {checkpoint} (step {step}).")
+        step, steps = steps_made(start.checkpoint), trainer.total_steps()
+        if step < steps:
+            console.print(f"Continuing from {escape(str(start.checkpoint))} (step {step}).", soft_wrap=True)
+            if trainer.is_world_process_zero():
+                drop_checkpoints_after(folder, step)
+        else:
+            console.print(f"{escape(str(folder))} is finished, with step {step} of {steps}.", soft_wrap=True)
+            if is_finished(folder) and missing_records(folder) is None and any(folder.glob("*.safetensors")):
+                return 0
+            console.print("Nothing is trained; what is missing of its records and its model is made.", soft_wrap=True)
+        for said in records.continue_from(step, keep=step >= steps, **facts):
+            console.print(f"[yellow]Warning:[/] {escape(said)}", soft_wrap=True)
     before = measure(0)
     if options.eval_every:
         trainer.add_callback(_EvaluateEvery(options.eval_every, measure))
+    stop = StopWhenAsked(trainer)
+    trainer.add_callback(stop)
+    if lock is not None:
+        trainer.add_callback(_CheckFolder(lock))
     try:
-        trainer.train(resume_from_checkpoint=checkpoint)
-    except KeyboardInterrupt:
-        saved = get_last_checkpoint(str(folder))
-        again = "--resume_from_checkpoint last" if saved else "a new --output_dir (nothing was saved yet)"
-        console.print(f"\nStopped at step {trainer.state.global_step}. Continue with the same command and {again}.")
-        return 130
+        with interrupt.finishing("this step"):
+            trainer.train(resume_from_checkpoint=str(start.checkpoint) if start.checkpoint else None)
     finally:
         built.progress.stop()
+    if stop.stopped:
+        raise interrupt.Interrupted
     trainer.save_model()
-    after = measure(trainer.state.global_step)
-    records.update_run(finished=time.time())
-    print_summary(console, folder, before, after, trainer)
+    try:
+        after = measure(trainer.state.global_step)
+    except KeyboardInterrupt:
+        console.print(
+            f"The trained model is saved in {folder}; how good it is was not measured yet.",
+            markup=False,
+            soft_wrap=True,
+        )
+        raise
+    # The model was saved before, so that it is there if the evaluation fails; the card says what came of it.
+    trainer.create_model_card()
+    if parsed.training.push_to_hub:
+        trainer.push_to_hub(commit_message="Evaluate the model")
+    records.finish(trainer.state.global_step)
+    print_summary(console, parsed, before, after, trainer)
     return 0
 
 
+def _never_stop() -> None:
+    pass
+
+
 class _EvaluateEvery(TrainerCallback):
-    def __init__(self, steps: int, measure: Any) -> None:
+    """Evaluates every so many steps, but not where the user asked to stop: the run that goes on makes up for that."""
+
+    def __init__(self, steps: int, measure: Callable[[int], Evaluation]) -> None:
         self._steps = steps
         self._measure = measure
 
+    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self._evaluate(state.global_step)
+
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        if state.global_step % self._steps == 0:
-            self._measure(state.global_step)
+        self._evaluate(state.global_step)
+
+    def _evaluate(self, step: int) -> None:
+        if step and step % self._steps == 0:
+            with suppress(interrupt.Interrupted):
+                self._measure(step)
+
+
+class _CheckFolder(TrainerCallback):
+    """Ends a run whose folder is gone; saving would make it anew, without what was in it."""
+
+    def __init__(self, lock: FolderLock) -> None:
+        self._lock = lock
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self._lock.check()
 
 
 def quiet_libraries() -> None:
@@ -150,23 +248,3 @@ def quiet_libraries() -> None:
     transformers.logging.disable_progress_bar()
     datasets.disable_progress_bars()
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
-
-
-def _checkpoint_to_resume(training: SFPOConfig) -> str | None:
-    folder = Path(training.output_dir)
-    wanted = training.resume_from_checkpoint
-    if wanted is None:
-        if (folder / METRICS).exists() or (folder.is_dir() and get_last_checkpoint(str(folder))):
-            raise UsageError(
-                f"{folder} already holds a run: continue it with --resume_from_checkpoint last, or choose another "
-                "--output_dir"
-            )
-        return None
-    if str(wanted).lower() in ("last", "true"):
-        found: str | None = get_last_checkpoint(str(folder)) if folder.is_dir() else None
-        if found is None:
-            raise UsageError(f"{folder} holds no checkpoint to continue from: start without --resume_from_checkpoint")
-        return found
-    if not (Path(wanted) / "trainer_state.json").is_file():
-        raise UsageError(f"{wanted} is not a checkpoint: give its folder, or 'last'")
-    return str(wanted)

@@ -1,5 +1,6 @@
 """Accuracy on held-out problems."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,11 +23,16 @@ class Evaluation:
     problems: int
 
 
-def evaluate(trainer: SFPOTrainer, tokenizer: Any, task: Task, batch_size: int) -> Evaluation:
+def evaluate(
+    trainer: SFPOTrainer, tokenizer: Any, task: Task, batch_size: int, check: Callable[[], None]
+) -> Evaluation:
     """Answer every held-out problem as rollouts are sampled, and grade the answers.
 
     The same random numbers are used each time, and the trainer's are left as they were, so how often one evaluates does
     not change the training.
+
+    Args:
+        check: called before each batch; it may raise to leave.
     """
     lengths: list[int] = []
     scores: list[float | None] = []
@@ -34,17 +40,20 @@ def evaluate(trainer: SFPOTrainer, tokenizer: Any, task: Task, batch_size: int) 
     ends = set(Host.of(trainer).end_ids)
     was_training = trainer.model.training
     trainer.model.eval()
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        for start in range(0, len(task.held_out), batch_size):
-            rows = task.held_out.select(range(start, min(start + batch_size, len(task.held_out))))
-            completion_ids = trainer.complete(_tokenize(tokenizer, rows["prompt"], trainer.chat_template_kwargs))
-            lengths += [len(ids) for ids in completion_ids]
-            cut_off += sum(ids[-1] not in ends for ids in completion_ids)
-            completions = tokenizer.batch_decode(completion_ids, skip_special_tokens=True)
-            columns = {name: rows[name] for name in rows.column_names if name != "prompt"}
-            scores += task.reward(prompts=rows["prompt"], completions=completions, **columns)
-    trainer.model.train(was_training)
+    try:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            for start in range(0, len(task.held_out), batch_size):
+                check()
+                rows = task.held_out.select(range(start, min(start + batch_size, len(task.held_out))))
+                completion_ids = trainer.complete(_tokenize(tokenizer, rows["prompt"], trainer.chat_template_kwargs))
+                lengths += [len(ids) for ids in completion_ids]
+                cut_off += sum(ids[-1] not in ends for ids in completion_ids)
+                completions = tokenizer.batch_decode(completion_ids, skip_special_tokens=True)
+                columns = {name: rows[name] for name in rows.column_names if name != "prompt"}
+                scores += task.reward(prompts=rows["prompt"], completions=completions, **columns)
+    finally:
+        trainer.model.train(was_training)
     judged = [score for score in scores if score is not None]
     return Evaluation(
         accuracy=sum(score >= 1.0 for score in judged) / max(1, len(judged)),

@@ -129,7 +129,9 @@ def _sparkline(values: list[float], width: int = 36) -> str:
         size = len(values) / width
         values = [_mean(values[int(i * size) : int((i + 1) * size)]) for i in range(width)]
     low, high = min(values), max(values)
-    scale = (len(_BARS) - 1) / (high - low) if high > low else 0.0
+    if high == low:  # neither high nor low
+        return _BARS[len(_BARS) // 2 - 1] * len(values)
+    scale = (len(_BARS) - 1) / (high - low)
     return "".join(_BARS[round((value - low) * scale)] for value in values)
 
 

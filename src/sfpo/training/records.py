@@ -11,9 +11,11 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from sfpo.grading import whole_text
 from sfpo.records.provenance import PROVENANCE, entries_of, extended, provenance
-from sfpo.records.run import COMPLETIONS, CONFIG, METRICS, RUN, read_rows
+from sfpo.records.rows import Row, append_rows, mend_rows, read_rows, replace_rows
+from sfpo.records.run import COMPLETIONS, CONFIG, METRICS, RUN, read_facts
 from sfpo.tasks.task import Reward
 from sfpo.training.held_out import Evaluation
+from sfpo.whole import write_whole
 
 
 class RunRecords:
@@ -26,24 +28,47 @@ class RunRecords:
         self.folder = folder
         self._is_writer = is_writer
 
-    def describe(self, configuration: dict[str, Any], **facts: Any) -> None:
-        """Write the configuration, ready for `--config`, and what makes the run."""
+    def begin(self, configuration: dict[str, Any], **facts: Any) -> None:
+        """Write the configuration, ready for `--config`, and what makes the run; drop rows of one that never got far."""
         if not self._is_writer:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / CONFIG).write_text(yaml.safe_dump(configuration, sort_keys=False, allow_unicode=True))
-        self.update_run(started=time.time(), **facts, **{PROVENANCE: [provenance()]})
+        for name in (METRICS, COMPLETIONS):
+            (self.folder / name).unlink(missing_ok=True)
+        write_whole(self.folder / CONFIG, yaml.safe_dump(configuration, sort_keys=False, allow_unicode=True))
+        self._write_run({"started": time.time(), **facts, PROVENANCE: [provenance()]})
 
-    def add_provenance(self) -> None:
-        """Record the code, versions and machine that continue the run, where they differ from those before."""
-        if self._is_writer:
-            self.update_run(**{PROVENANCE: extended(entries_of(self._known()), provenance())})
+    def continue_from(self, step: int, keep: bool, **facts: Any) -> list[str]:
+        """Take the records back to a step; what came after it will be made again. Returns what was broken, in words.
 
-    def update_run(self, **facts: Any) -> None:
-        """Add facts to `run.json`."""
+        The code, versions and machine that continue the run are recorded where they differ from those before.
+
+        Args:
+            keep: keep the rows after the step, too, and the summary: nothing is left to train.
+            facts: what `run.json` must hold, should it be broken.
+        """
         if not self._is_writer:
-            return
-        (self.folder / RUN).write_text(json.dumps(self._known() | facts, indent=2) + "\n")
+            return []
+        said = []
+        for name in (METRICS, COMPLETIONS):
+            rows, torn = mend_rows(self.folder / name)
+            if torn:
+                said.append(f"{name} had {torn} torn row{'s' if torn > 1 else ''}, now dropped.")
+            kept = [row for row in rows if row.get("step", 0) <= step and row.get("kind") != "summary"]
+            if not keep and len(kept) < len(rows):
+                replace_rows(self.folder / name, kept)
+        known = read_facts(self.folder)
+        if not known:
+            said.append(f"{RUN} was missing or broken, and is begun anew.")
+        for name in ("finished", "steps"):
+            known.pop(name, None)
+        self._write_run(facts | known | {PROVENANCE: extended(entries_of(known), provenance())})
+        return said
+
+    def finish(self, steps: int) -> None:
+        """Note that all is there."""
+        if self._is_writer:
+            self._write_run(read_facts(self.folder) | {"finished": time.time(), "steps": steps})
 
     def add_metrics(self, kind: str, step: int, values: dict[str, Any]) -> None:
         self._append(METRICS, [{"kind": kind, "step": step, **values}])
@@ -56,38 +81,26 @@ class RunRecords:
 
     def evaluation_at(self, step: int) -> Evaluation | None:
         """An evaluation made before, when a run is continued."""
-        for row in read_rows(self.folder / METRICS):
-            if row["kind"] == "evaluation" and row["step"] == step:
+        for row in self.evaluations():
+            if row.get("step") == step:
                 return Evaluation(**{name: row[name] for name in Evaluation.__dataclass_fields__})
         return None
+
+    def evaluations(self) -> list[Row]:
+        """The rows of all evaluations so far."""
+        return [row for row in read_rows(self.folder / METRICS) if row.get("kind") == "evaluation"]
 
     def has_metrics(self, kind: str, step: int, **values: Any) -> bool:
         """Whether a row of this kind and step has these values."""
         wanted = {"kind": kind, "step": step, **values}.items()
         return any(wanted <= row.items() for row in read_rows(self.folder / METRICS))
 
-    def rewind(self, step: int) -> None:
-        """Drop what was recorded after the checkpoint that a run continues from: it will be made again."""
-        if not self._is_writer:
-            return
-        for name in (METRICS, COMPLETIONS):
-            kept = [
-                row for row in read_rows(self.folder / name) if row["step"] <= step and row.get("kind") != "summary"
-            ]
-            # A row is complete before the file is replaced, so an interruption here loses nothing.
-            replacement = self.folder / f"{name}.new"
-            replacement.write_text("".join(_line(row) for row in kept))
-            replacement.replace(self.folder / name)
+    def _write_run(self, facts: dict[str, Any]) -> None:
+        write_whole(self.folder / RUN, json.dumps(facts, indent=2) + "\n")
 
-    def _known(self) -> dict[str, Any]:
-        path = self.folder / RUN
-        known: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-        return known
-
-    def _append(self, name: str, rows: list[dict[str, Any]]) -> None:
+    def _append(self, name: str, rows: list[Row]) -> None:
         if self._is_writer:
-            with (self.folder / name).open("a") as file:
-                file.writelines(_line(row) for row in rows)
+            append_rows(self.folder / name, rows)
 
 
 class MetricsCallback(TrainerCallback):
@@ -106,7 +119,9 @@ class MetricsCallback(TrainerCallback):
     ) -> None:
         logs = logs or {}
         kind = "summary" if "train_runtime" in logs else "train"
-        self._records.add_metrics(kind, state.global_step, logs)
+        # A run that had finished keeps the summary of its training.
+        if kind == "train" or not self._records.has_metrics(kind, state.global_step):
+            self._records.add_metrics(kind, state.global_step, logs)
 
 
 class RecordedReward:
@@ -118,6 +133,8 @@ class RecordedReward:
         self._reward = reward
         self._records = records
         self._count = completions_per_step
+        self.ends: frozenset[int] = frozenset()
+        """Tokens that end a completion, which only the trainer knows; a completion that ends in none of them was cut off."""
         self.latest: list[dict[str, Any]] = []
         """One completion of each prompt of the last batch."""
 
@@ -132,13 +149,12 @@ class RecordedReward:
                 "completion": whole_text(completion),
                 "answer": answer,
                 "reward": reward,
+                "cut_off": not self.ends.intersection(ids[-1:]),
             }
-            for prompt, completion, answer, reward in zip(prompts, completions, answers, rewards, strict=True)
+            for prompt, completion, ids, answer, reward in zip(
+                prompts, completions, columns["completion_ids"], answers, rewards, strict=True
+            )
         ]
         self._records.add_completions(rows[: self._count])
         self.latest = list({row["prompt"]: row for row in rows}.values())
         return rewards
-
-
-def _line(row: dict[str, Any]) -> str:
-    return json.dumps(row, ensure_ascii=False) + "\n"

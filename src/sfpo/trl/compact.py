@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from sfpo.model.prefill import Prefill, encode_prompts, forward_cost, positions
+from sfpo.model.prefill import Prefill, cost_of_forward, encode_prompts, positions
 from sfpo.trl.head import Head
 from sfpo.trl.micro_batch import distinct_sequences
 
@@ -51,19 +51,28 @@ def split_rows(input_ids: Tensor, attention_mask: Tensor, completion_length: int
 
 
 def score(
-    model: nn.Module, rows: Rows, head: Head, *, share_prompts: bool, one_forward: bool
+    model: nn.Module,
+    rows: Rows,
+    head: Head,
+    *,
+    share_prompts: bool,
+    one_forward: bool,
+    forward_cost: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Log-probabilities and entropies (nats) of the completion tokens, both (R, C), 0 on padding.
 
     Args:
         model: a causal language model with TRL's fused head, whatever it is wrapped in.
         head: what takes the logits of completions encoded after their prompts.
-        share_prompts: encode each distinct prompt once and let its completions attend to that, which needs a plain
-            key-value cache (see `sfpo.model.prefill.keeps_every_key`) and no gradient checkpointing. Not with one forward.
+        share_prompts: encode each distinct prompt once and let its completions attend to that, which needs a model that
+            `shares_beginnings` (`sfpo.model.capabilities`) and no gradient checkpointing. Not with one forward.
         one_forward: leave the rows one rectangle.
+        forward_cost: how many tokens a further forward must save; None for what it costs on the device.
     """
     different, number = distinct_rows(rows)
-    logps, entropies = _score_each(model, different, head, share_prompts, one_forward)
+    if forward_cost is None:
+        forward_cost = cost_of_forward(rows.prompt_ids.device)
+    logps, entropies = _score_each(model, different, head, share_prompts, one_forward, forward_cost)
     # Backwards, the gradients of equal rows are added up.
     return logps.index_select(0, number), entropies.index_select(0, number)
 
@@ -77,16 +86,17 @@ def distinct_rows(rows: Rows) -> tuple[Rows, Tensor]:
 
 
 def _score_each(
-    model: nn.Module, rows: Rows, head: Head, share_prompts: bool, one_forward: bool
+    model: nn.Module, rows: Rows, head: Head, share_prompts: bool, one_forward: bool, forward_cost: int
 ) -> tuple[Tensor, Tensor]:
     logps = rows.completion_ids.new_zeros(rows.completion_ids.shape, dtype=torch.float32)
     entropies = torch.zeros_like(logps)
-    prompts = _encode_prompts(model, rows) if share_prompts else None
+    prompts = _encode_prompts(model, rows, forward_cost) if share_prompts else None
     pieces = []
     whole = torch.arange(len(logps), device=logps.device)
-    for index in [whole] if one_forward else _rectangles(rows, count_prompts=prompts is None):
+    for index in [whole] if one_forward else _rectangles(rows, prompts is None, forward_cost):
         part = rows[index]
-        length = int(part.completion_mask.sum(1).max())
+        # Where all completions are cut off and masked, one forward makes the scores of their first, masked tokens.
+        length = max(1, int(part.completion_mask.sum(1).max()))
         if prompts is None:
             scores = _score_whole(model, part, length)
         else:
@@ -130,13 +140,14 @@ class _EncodedPrompts:
         )
 
 
-def _encode_prompts(model: nn.Module, rows: Rows) -> _EncodedPrompts:
+def _encode_prompts(model: nn.Module, rows: Rows, forward_cost: int) -> _EncodedPrompts:
     distinct, prompt_of_row = distinct_sequences(rows.prompt_ids, rows.prompt_mask)
     ids, mask = distinct[:, :-1].clamp(min=0), (distinct[:, :-1] >= 0).long()
     longest = int(mask.sum(1).max()) if mask.numel() else 0
     if longest == 0:
         return _EncodedPrompts(None, prompt_of_row)
-    return _EncodedPrompts(encode_prompts(model, ids[:, -longest:], mask[:, -longest:]), prompt_of_row)
+    prefill = encode_prompts(model, ids[:, -longest:], mask[:, -longest:], forward_cost)
+    return _EncodedPrompts(prefill, prompt_of_row)
 
 
 def _score_whole(model: nn.Module, part: Rows, length: int) -> tuple[Tensor, Tensor]:
@@ -155,7 +166,7 @@ def _score_whole(model: nn.Module, part: Rows, length: int) -> tuple[Tensor, Ten
     return output.log_probs[:, -length:], output.entropy[:, -length:]
 
 
-def _rectangles(rows: Rows, count_prompts: bool) -> Iterator[Tensor]:
+def _rectangles(rows: Rows, count_prompts: bool, forward_cost: int) -> Iterator[Tensor]:
     """Indices of rows with tokens, of like lengths together, cut where padding and forwards cost least."""
     lengths = rows.completion_mask.sum(1)
     costs = lengths + rows.prompt_mask.sum(1) if count_prompts else lengths
@@ -163,12 +174,11 @@ def _rectangles(rows: Rows, count_prompts: bool) -> Iterator[Tensor]:
     order = order[lengths[order] > 0]
     counts = Counter(costs[order].tolist())
     widths, ends = list(counts), [0, *accumulate(counts.values())]
-    forward = forward_cost(order.device)
     # The least that all rows down to each width cost, and where the last rectangle of these starts.
     least, starts = [0], [0]
     for end in range(1, len(ends)):
         cost, start = min(
-            (least[start] + widths[start] * (ends[end] - ends[start]) + forward, start) for start in range(end)
+            (least[start] + widths[start] * (ends[end] - ends[start]) + forward_cost, start) for start in range(end)
         )
         least.append(cost)
         starts.append(start)

@@ -9,6 +9,7 @@ from trl import GRPOConfig, RLOOConfig
 from sfpo import gxpo
 from sfpo.kl_stop import KLStop
 from sfpo.settings import SlowFastSettings
+from sfpo.trl.engines import FP16, refused_optim
 
 if TYPE_CHECKING:
     _HostConfig = Any
@@ -61,6 +62,13 @@ class SlowFastFields(SlowFastSettings, _HostConfig):
             "and the settings allow it; False leaves sampling to TRL."
         },
     )
+    self_check_fatal: bool = field(
+        default=False,
+        metadata={
+            "help": "End training where the self-check at its start finds that compact passes or rollouts do not give the "
+            "model's own probabilities, or that two equal passes differ; False says so in one line, leaves these to TRL and goes on."
+        },
+    )
     # Passes with different dropout masks do not share an objective.
     disable_dropout: bool = field(
         default=True, metadata={"help": "Dropout is always off under SFPO: its passes must share one objective."}
@@ -86,6 +94,15 @@ class SlowFastFields(SlowFastSettings, _HostConfig):
             )
         if not self.disable_dropout:
             raise ValueError("disable_dropout=False cannot be combined with SFPO: its passes must share one objective")
+        if self.neftune_noise_alpha is not None:
+            raise ValueError(
+                f"neftune_noise_alpha={self.neftune_noise_alpha} cannot be combined with SFPO: its passes must share one "
+                "objective, and NEFTune's noise would differ between them"
+            )
+        if self.fp16:
+            raise ValueError(FP16)
+        if (why := refused_optim(self.optim.value)) is not None:
+            raise ValueError(why)
         if isinstance(self, GRPOConfig) and self.use_adaptive_entropy:
             raise ValueError(
                 "use_adaptive_entropy=True cannot be combined with SFPO: its passes must share one objective, and the "

@@ -40,7 +40,15 @@ class Engine:
         self._trainer = trainer
 
     def start(self) -> None:
-        """The trainer has prepared its model and its optimizer, and training begins."""
+        """The trainer has prepared its model and its optimizer, and training begins.
+
+        Raises:
+            ValueError: the optimizer keeps weights of its own, or steps where no trajectory can follow it.
+        """
+        kinds = type(self._trainer.optimizer.optimizer).__mro__
+        for kind in kinds:
+            if (why := _refused_optimizer(kind)) is not None:
+                raise ValueError(why)
 
     def parameters(self) -> list[Tensor]:
         """What the optimizer steps from, on this process: what a trajectory copies and moves."""
@@ -179,6 +187,38 @@ class _BackwardOnly(DeepSpeedEngineWrapper):
         self.engine.backward(loss, **kwargs)
 
 
+_SCHEDULE_FREE = "keeps a second sequence of weights, which a reposition would leave where it was"
+_WITHIN_BACKWARD = "steps within the backward, before SFPO can act"
+
+
+def refused_optim(name: str) -> str | None:
+    """Why SFPO does not run with one of transformers' choices of `optim`, in a line; None if it does."""
+    if name.startswith("schedule_free"):
+        return _refused(name, _SCHEDULE_FREE)
+    if name in ("lomo", "adalomo") or name.endswith("_layerwise"):
+        return _refused(name, _WITHIN_BACKWARD)
+    return None
+
+
+def _refused_optimizer(kind: type) -> str | None:
+    package = kind.__module__.partition(".")[0]
+    if package == "schedulefree" or "ScheduleFree" in kind.__name__:
+        return _refused(kind.__name__, _SCHEDULE_FREE)
+    if package == "lomo_optim" or kind.__name__ == "LayerWiseDummyOptimizer":
+        return _refused(kind.__name__, _WITHIN_BACKWARD)
+    return None
+
+
+def _refused(name: str, why: str) -> str:
+    return f"SFPO does not run with the optimizer {name}, which {why}: use adamw_torch or another that steps from the weights"
+
+
+FP16 = (
+    "SFPO does not run in fp16, where a gradient that overflows skips its step, so that passes would be missing from a "
+    "trajectory: use bf16"
+)
+
+
 def engine_of(trainer: Any) -> Engine:
     """The engine that a trainer runs on.
 
@@ -187,6 +227,19 @@ def engine_of(trainer: Any) -> Engine:
     """
     accelerator = trainer.accelerator
     kind = accelerator.distributed_type
+    if accelerator.mixed_precision == "fp16":
+        raise ValueError(FP16)
+    if kind == DistributedType.NO and trainer.args.n_gpu > 1:
+        raise ValueError(
+            f"SFPO does not run on torch's DataParallel, which spreads one process over {trainer.args.n_gpu} GPUs: start one "
+            "process for each with accelerate launch, or show it one GPU (CUDA_VISIBLE_DEVICES=0)"
+        )
+    devices = sorted({str(weight.device) for weight in trainer.model.parameters()})
+    if kind in _SINGLE_COPY and len(devices) > 1:  # the other engines place weights themselves
+        raise ValueError(
+            f"SFPO does not run on a model that lies on several devices ({', '.join(devices)}), as device_map=auto places it: "
+            "load it whole on one, or let accelerate shard it with fsdp_version: 2 or DeepSpeed ZeRO"
+        )
     if is_distributed_by_transformers(trainer):
         raise ValueError(
             "SFPO does not run on a model that transformers has distributed itself (distributed_config): load it whole "

@@ -3,7 +3,9 @@
 No head here holds the logits of all tokens. TRL's goes through the vocabulary in tiles and computes each again for the
 gradient. That is right for accelerators, where it is a Triton kernel. On a CPU it is a dozen passes over memory for each
 tile, so there the model's own projection makes the logits of some tokens at a time, and makes them again for the gradient.
-Where all fit one chunk, the model's forward makes them; where a model changes its logits afterwards and they do not, TRL's head.
+Where all fit one chunk, the model's forward makes them; where they do not and the model scales or caps its logits, TRL's head,
+which knows of that. Which of the two is known before the forward: a second one would go over a key-value cache that the
+first has extended.
 
 Shapes: R rows, C tokens, V vocabulary, h hidden size, T tokens of all rows.
 """
@@ -31,46 +33,47 @@ class Head:
     Attributes:
         temperature: what logits are divided by, as in the rollouts.
         projection: the model's own, which makes the logits on a CPU; None for TRL's fused head.
-        chunk: tokens whose logits the projection makes at a time.
+        chunk: tokens whose logits the model makes at a time.
+        in_chunks: the projection alone makes the logits (`sfpo.model.capabilities.projects_to_logits`), so that it can make
+            those of more tokens, chunk by chunk; otherwise these are left to TRL's head.
     """
 
     temperature: float
     projection: nn.Module | None = None
     chunk: int = 1
+    in_chunks: bool = False
 
     @classmethod
-    def of(cls, model: Any, *, temperature: float, in_float32: bool) -> "Head":
+    def of(cls, model: Any, *, temperature: float, in_float32: bool, in_chunks: bool) -> "Head":
         """The head for a model.
 
         Args:
             model: the model as a `PreTrainedModel`, whatever it may be wrapped in elsewhere.
             in_float32: whether the projection is to be made in float32 whatever the autocast, which only TRL's head does.
+            in_chunks: whether the model's projection alone makes its logits.
         """
         if model.device.type != "cpu" or in_float32:
             return cls(temperature)
         size = (torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else model.dtype).itemsize
         vocabulary = model.config.get_text_config().vocab_size
-        return cls(temperature, model.get_output_embeddings(), max(1, _CHUNK_BYTES // (size * vocabulary)))
+        chunk = max(1, _CHUNK_BYTES // (size * vocabulary))
+        return cls(temperature, model.get_output_embeddings(), chunk, in_chunks)
 
     def score(self, model: nn.Module, targets: Tensor, mask: Tensor, **inputs: Any) -> tuple[Tensor, Tensor]:
         """Log-probabilities and entropies (nats) of `targets`, both (R, C) in float32, 0 where the mask (R, C) is.
 
         Each position of `inputs` predicts the target of the same place.
         """
-        if self.projection is None:
+        fits = targets.numel() <= self.chunk
+        if self.projection is None or not (fits or self.in_chunks):
             return self._score_by_trl(model, targets, mask, inputs)
         seen = mask.bool()
-        if targets.numel() <= self.chunk:
+        if fits:
             logps, entropies = _score(model(**inputs, use_cache=False).logits, targets, self.temperature)
             return logps.masked_fill(~seen, 0.0), entropies.masked_fill(~seen, 0.0)
         with _one_token_projected(self.projection) as caught:
-            logits = model(**inputs, use_cache=False).logits
+            model(**inputs, use_cache=False)
         (hidden,) = caught
-        with torch.no_grad():
-            is_all = torch.equal(logits.float(), self.projection(hidden[:1, -1:]).float())
-        if not is_all:
-            # The model scales or caps its logits after the projection, which TRL's head knows of.
-            return self._score_by_trl(model, targets, mask, inputs)
         wanted = hidden[seen], targets[seen]
         score = partial(_project_and_score, self.projection, self.temperature)
         parts = [

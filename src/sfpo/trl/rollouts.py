@@ -9,26 +9,30 @@ from typing import Any
 import torch
 from accelerate.utils import DistributedType
 from torch import Tensor, nn
-from transformers import MinPLogitsWarper, TopKLogitsWarper
+from transformers import GenerationConfig
 
-from sfpo.model.attention import obeys_any_mask
-from sfpo.model.prefill import keeps_every_key
-from sfpo.model.sampler import Sampled, nucleus, sample
+from sfpo.model.capabilities import Capabilities
+from sfpo.model.sampler import Sampled, sample
 from sfpo.trl.compact import Rows, distinct_rows
+from sfpo.trl.generation import asked_of_generate, does_all, restriction
 from sfpo.trl.host import Host
 from sfpo.trl.micro_batch import MicroBatch, without_advantage
+from sfpo.trl.self_check import SamplerCheck
 
 
 class Rollouts:
     """Samples where our sampler can stand in for `generate`, and puts the entropies at θ_0 into the batch.
 
-    The sampler knows them; otherwise the scoring of π_old does, where TRL makes one (`scored`: with several mini-batches a
-    pass). Where it makes none, the entropies wait for pass 0.
+    The sampler knows them; where something else samples, the scoring of π_old does, if TRL makes one (`scored`: with several
+    mini-batches a pass). If it makes none, the entropies wait for pass 0.
     """
 
-    def __init__(self, trainer: Any, host: Host, scored: bool) -> None:
+    def __init__(self, trainer: Any, host: Host, capabilities: Capabilities, scored: bool) -> None:
         self._trainer = trainer
-        self._sampler = CompactRollouts(trainer, host) if CompactRollouts.fit(trainer, host) else None
+        fits = capabilities.shares_beginnings and CompactRollouts.fit(trainer, host)
+        self._sampler = CompactRollouts(trainer, host) if fits else None
+        self._check = SamplerCheck(trainer)
+        self._capabilities = capabilities
         self._scored = scored
         self.awaits_scores = False
         """Whether the next scores are those of π_old, and are to have entropies."""
@@ -39,7 +43,7 @@ class Rollouts:
     def making_batch(self) -> Iterator[None]:
         """Surrounds the making of a batch of rollouts to train on."""
         self._making_batch = True
-        self.awaits_scores = self._scored and self._sampler is None
+        self.awaits_scores = self._scored
         try:
             yield
         finally:
@@ -57,8 +61,15 @@ class Rollouts:
         """Completions by the sampler, or None to leave them to the host."""
         if self._sampler is None or images or multimodal_fields:
             return None
-        sampled = self._sampler.sample(prompt_ids)
+        asked = asked_of_generate(self._trainer)
+        if not does_all(asked) or not self._capabilities.fit(max(map(len, prompt_ids)) + asked.max_new_tokens):
+            return None
+        sampled = self._check.checked(prompt_ids, partial(self._sampler.sample, prompt_ids, asked))
+        if sampled is None:
+            self._sampler = None
+            return None
         if self._making_batch:
+            self.awaits_scores = False
             self._entropies = _padded(sampled.entropies, self._trainer.accelerator.device)
         return sampled.completion_ids
 
@@ -79,7 +90,7 @@ class CompactRollouts:
 
     @staticmethod
     def fit(trainer: Any, host: Host) -> bool:
-        """Whether the sampler does all that this trainer's settings ask of `generate`."""
+        """Whether the trainer samples by `generate` with the model's text alone, on this process."""
         args = trainer.args
         return bool(
             args.compact_rollouts
@@ -90,24 +101,19 @@ class CompactRollouts:
             and not args.use_transformers_continuous_batching
             and not host.calls_tools
             and not host.reads_images
-            and args.repetition_penalty in (None, 1.0)
             and not args.generation_kwargs
-            and args.cache_implementation is None
             and args.temperature > 0
-            and keeps_every_key(trainer.model.config)
-            and obeys_any_mask(trainer.model.config)
         )
 
-    def sample(self, prompt_ids: list[list[int]]) -> Sampled:
+    def sample(self, prompt_ids: list[list[int]], asked: GenerationConfig) -> Sampled:
         """One completion for every prompt, as the trainer would sample it."""
-        args = self._trainer.args
         return sample(
             self._model(),
             prompt_ids,
-            max_new_tokens=args.max_completion_length,
+            max_new_tokens=asked.max_new_tokens,
             end_ids=self._end_ids,
-            temperature=args.temperature,
-            restrict=_restriction(args.top_k, args.top_p, args.min_p),
+            temperature=asked.temperature,
+            restrict=restriction(asked.top_k, asked.top_p, asked.min_p),
         )
 
     def _model(self) -> nn.Module:
@@ -119,7 +125,7 @@ class CompactRollouts:
         if not self._trainer.args.bf16:
             return policy
         if self._half is None:
-            self._half = _plain_copy(policy).to(torch.bfloat16)
+            self._half = _in_bf16(_plain_copy(policy))
         with torch.no_grad():
             for rounded, weight in zip(self._half.parameters(), policy.parameters(), strict=True):
                 rounded.copy_(weight)
@@ -134,24 +140,12 @@ def _plain_copy(policy: nn.Module) -> nn.Module:
     return plain.requires_grad_(False)
 
 
-def _restriction(top_k: int | None, top_p: float, min_p: float | None) -> Callable[[Tensor], Tensor] | None:
-    steps: list[Callable[[Tensor], Tensor]] = []
-    # transformers' warpers look at the logits alone, not at the tokens before them.
-    if top_k:
-        steps.append(partial(TopKLogitsWarper(top_k), None))
-    if top_p < 1.0:
-        steps.append(partial(nucleus, top_p=top_p))
-    if min_p is not None:
-        steps.append(partial(MinPLogitsWarper(min_p), None))
-    if not steps:
-        return None
-
-    def restrict(logits: Tensor) -> Tensor:
-        for step in steps:
-            logits = step(logits)
-        return logits
-
-    return restrict
+def _in_bf16(model: nn.Module) -> nn.Module:
+    """Round what a checkpoint holds, as loading one in bf16 does. Frequencies of rotary embeddings and the like stay in float32."""
+    for tensor in model.state_dict(keep_vars=True).values():
+        if tensor.is_floating_point():
+            tensor.data = tensor.data.to(torch.bfloat16)
+    return model
 
 
 def distinct_share(batch: MicroBatch, reduce: Callable[[Tensor], Tensor]) -> float:

@@ -2,15 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from accelerate.utils import DistributedType
+from accelerate.utils import DistributedType, has_compiled_regions, is_compiled_module
 from torch import Tensor, nn
 
-from sfpo.model.attention import obeys_any_mask
-from sfpo.model.prefill import keeps_every_key
+from sfpo.model.capabilities import Capabilities, projects_to_logits
 from sfpo.trl.compact import Rows, score, split_rows
 from sfpo.trl.head import Head
 from sfpo.trl.host import Host
@@ -39,10 +38,11 @@ class Savings:
     one_forward: bool
 
     @classmethod
-    def of(cls, trainer: Any, host: Host) -> "Savings":
-        """What the trainer's settings allow."""
+    def of(cls, trainer: Any, host: Host, capabilities: Capabilities) -> "Savings":
+        """What the trainer's settings and its model allow."""
         args = trainer.args
-        compact = args.compact_passes and host.has_fused_head and not trainer.aux_loss_enabled
+        fits = host.has_fused_head and capabilities.places_tokens
+        compact = args.compact_passes and not trainer.aux_loss_enabled and fits
         # Several processes must make the same forwards for the collectives of DDP and FSDP2 to meet, whatever their own
         # completions are, and DeepSpeed's engine hooks each: one a micro-batch, as TRL makes.
         one_forward = trainer.accelerator.distributed_type != DistributedType.NO
@@ -55,8 +55,7 @@ class Savings:
             share_prompts=compact
             and not one_forward
             and not args.gradient_checkpointing
-            and keeps_every_key(trainer.model.config)
-            and obeys_any_mask(trainer.model.config),
+            and capabilities.shares_beginnings,
             one_forward=one_forward,
         )
 
@@ -76,11 +75,32 @@ class LossScoring:
 class Scorer:
     """Scores micro-batches for a trainer."""
 
-    def __init__(self, trainer: Any, host: Host) -> None:
-        self.savings = Savings.of(trainer, host)
+    def __init__(self, trainer: Any, host: Host, capabilities: Capabilities) -> None:
+        self.savings = Savings.of(trainer, host, capabilities)
+        self._capabilities = capabilities
         self._trainer = trainer
         self._head_in_float32 = host.head_in_float32
+        # Asked for shared prompts on a CPU alone, since it takes a forward.
+        asks = self.savings.share_prompts and trainer.model.device.type == "cpu"
+        self._head_in_chunks = asks and projects_to_logits(trainer.model)
         self._loss: LossScoring | None = None
+
+    def scores(self, model: nn.Module, columns: int) -> bool:
+        """Whether rows of so many columns are scored here, not by the host."""
+        # A compiled forward may or may not see the hook by which the head takes hidden states.
+        compiled = is_compiled_module(model) or has_compiled_regions(model)
+        return self.savings.compact and self._capabilities.fit(columns) and not compiled
+
+    @property
+    def longest(self) -> int | None:
+        """The columns beyond which rows are left to the host; None for any number."""
+        return self._capabilities.longest
+
+    def switch_off(self) -> None:
+        """Leave all scoring to the host from here on."""
+        self.savings = Savings(
+            compact=False, skip_rows=False, regroup_rows=False, share_prompts=False, one_forward=True
+        )
 
     @contextmanager
     def of_loss(self, inputs: MicroBatch) -> Iterator[LossScoring]:
@@ -133,5 +153,21 @@ class Scorer:
 
     def score_rows(self, model: nn.Module, rows: Rows) -> Scores:
         """Score the rows, each of which counts."""
-        head = Head.of(self._trainer.model, temperature=self._trainer.temperature, in_float32=self._head_in_float32)
-        return score(model, rows, head, share_prompts=self.savings.share_prompts, one_forward=self.savings.one_forward)
+        share_prompts, one_forward = self.savings.share_prompts, self.savings.one_forward
+        return score(model, rows, self._head(), share_prompts=share_prompts, one_forward=one_forward)
+
+    def score_thoroughly(self, model: nn.Module, rows: Rows) -> Scores:
+        """Score the rows with all that a run may save, whether or not it pays off for these few."""
+        savings, head = self.savings, self._head()
+        few = replace(head, chunk=min(head.chunk, max(1, int(rows.completion_mask.sum()) // 4)))
+        share_prompts, one_forward = savings.share_prompts, savings.one_forward
+        return score(model, rows, few, share_prompts=share_prompts, one_forward=one_forward, forward_cost=0)
+
+    def _head(self) -> Head:
+        """That of completions encoded after their prompts; the autocast decides how many logits it makes at a time."""
+        return Head.of(
+            self._trainer.model,
+            temperature=self._trainer.temperature,
+            in_float32=self._head_in_float32,
+            in_chunks=self._head_in_chunks,
+        )

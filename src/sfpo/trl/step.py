@@ -218,15 +218,15 @@ class SFPOStep:
         active, rows = self._log.reduce(counts).tolist()
         return float(active / rows)
 
-    def entropy_at_start(self, batch: list[list[MicroBatch]]) -> float:
-        """H_s in nats: the mean over the completion tokens of all processes, so that all decide alike."""
+    def entropy_at_start(self, batch: list[list[MicroBatch]]) -> float | None:
+        """H_s in nats: the mean over the completion tokens of all processes, so that all decide alike; None without any."""
         sums = torch.zeros(2, device=self._trainer.accelerator.device)
         for inputs in (micro_batch for mini_batch in batch for micro_batch in mini_batch):
             mask = completion_tokens(inputs).bool()
             entropies = inputs["entropies_at_start"].float().masked_fill(~mask, 0.0)
             sums += torch.stack([entropies.sum(), mask.sum().float()])
         total, tokens = self._log.reduce(sums).tolist()
-        return float(total / max(tokens, 1.0))
+        return float(total / tokens) if tokens else None
 
     # ---- Checkpoints ----------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sfpo.errors import UsageError
+from sfpo.nearest import did_you_mean
 from sfpo.settings import AUTO, SlowFastSettings
 
 KEY = "trainer.v1.sfpo"
@@ -30,7 +31,8 @@ def read_settings(config: Any) -> SlowFastSettings:
         raise UsageError(f"{KEY} is {given!r} and should hold the settings {', '.join(known)}")
     for name, value in given.items():
         if name not in known:
-            raise UsageError(f"{KEY} has no setting {name!r}: it has {', '.join(known)}")
+            hint = did_you_mean(str(name), known)
+            raise UsageError(f"{KEY} has no setting {name!r}{hint}: it has {', '.join(known)}")
         try:
             # Where a word is allowed as well, OmegaConf takes a number only with its point.
             settings[name] = float(value) if name == "alpha" and type(value) is int else value

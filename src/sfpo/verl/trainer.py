@@ -25,6 +25,7 @@ from sfpo.settings import ask_gate
 from sfpo.verl.config import read_settings, refuse_what_is_wrong
 from sfpo.verl.whole_passes import WholePassTrustRegion
 from sfpo.verl.worker import SlowFastActorRolloutRefWorker
+from sfpo.whole import write_whole
 
 STATE_FILE = "sfpo_state.json"
 
@@ -64,8 +65,9 @@ class SFPOTrainer(PPOTrainerSync):
                 keys=batch.keys, partition_id=batch.partition_id, select_fields=["entropy", "response_mask"]
             )
             # Both jagged (rows, tokens), here without their rows; the mask of rows that verl adds as padding is 0.
-            entropies, mask = scores["entropy"].values(), scores["response_mask"].values()
-            metrics["sfpo/entropy"] = float(entropies[mask.bool()].mean())
+            entropies, mask = scores["entropy"].values(), scores["response_mask"].values().bool()
+            if mask.any():  # else the batch has no entropy
+                metrics["sfpo/entropy"] = float(entropies[mask].mean())
         return batch
 
     def _update_actor(self, batch: Any, metrics: dict[str, Any]) -> Any:
@@ -92,7 +94,7 @@ class SFPOTrainer(PPOTrainerSync):
             folder = self._checkpoint_folder()
             folder.mkdir(parents=True, exist_ok=True)
             # First, so that no checkpoint that verl takes for complete is without it.
-            (folder / STATE_FILE).write_text(json.dumps({"gate": self.gate.state_dict()}))
+            write_whole(folder / STATE_FILE, json.dumps({"gate": self.gate.state_dict()}))
         super()._save_checkpoint()
 
     def _load_checkpoint(self) -> None:

@@ -1,0 +1,100 @@
+"""What an output folder holds of a run, and how `sfpo train` goes on from it."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sfpo.errors import UsageError
+from sfpo.records.run import METRICS, is_finished, read_configuration, read_facts
+from sfpo.training.options import Parsed
+from sfpo.trl.checkpoint import UNFINISHED, checkpoints_in, missing_part, newest_complete, step_of
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a run starts.
+
+    Args:
+        checkpoint: what it continues from; None if it begins.
+        nothing_left: its folder holds a finished run, which kept no checkpoint and needs none.
+        notes: what the user should know of what was found.
+    """
+
+    checkpoint: Path | None = None
+    nothing_left: bool = False
+    notes: list[str] = field(default_factory=list)
+
+
+def start_of(parsed: Parsed) -> Start:
+    """Look into the output folder for what a run can start from.
+
+    Raises:
+        UsageError: the folder holds what the run would overwrite, or not what it is to continue from.
+    """
+    folder, wanted = Path(parsed.training.output_dir), parsed.training.resume_from_checkpoint
+    if wanted is None:
+        return _begin(folder, parsed)
+    if str(wanted).lower() in ("last", "true"):
+        return _last(folder, parsed.training.max_steps)
+    checkpoint = Path(wanted)
+    if not (checkpoint / "trainer_state.json").is_file():
+        raise UsageError(f"{wanted} is not a checkpoint: give its folder, or 'last'")
+    if (missing := missing_part(checkpoint)) is not None:
+        raise UsageError(f"{wanted} lacks {missing}: give another checkpoint, or 'last' for the newest complete one")
+    return Start(checkpoint)
+
+
+def drop_checkpoints_after(folder: Path, step: int) -> None:
+    """Drop what a run would otherwise be continued from although its records have been taken back to `step`."""
+    for checkpoint in checkpoints_in(folder):
+        if step_of(checkpoint) > step:
+            (folder / UNFINISHED).mkdir(exist_ok=True)
+            checkpoint.rename(folder / UNFINISHED / f"deleted-{checkpoint.name}")
+
+
+def _begin(folder: Path, parsed: Parsed) -> Start:
+    newest = newest_complete(folder)
+    if newest.checkpoint is not None:
+        raise UsageError(
+            f"{folder} already holds a run: continue it with --resume_from_checkpoint last, or choose another --output_dir"
+        )
+    if is_finished(folder):
+        raise UsageError(f"{folder} already holds a finished run: choose another --output_dir")
+    notes = [f"Not used: {said}." for said in newest.skipped]
+    if (folder / METRICS).exists():
+        if different := _differences(read_configuration(folder), parsed):
+            raise UsageError(
+                f"{folder} holds the beginning of a run with other settings ({different}), which was stopped before its first "
+                "checkpoint: repeat those to start it again, or choose another --output_dir"
+            )
+        notes.append(f"Starting again: the run in {folder} was stopped before its first checkpoint.")
+    return Start(notes=notes)
+
+
+def _last(folder: Path, max_steps: int) -> Start:
+    newest = newest_complete(folder)
+    notes = [f"Skipped: {said}." for said in newest.skipped]
+    if newest.checkpoint is not None:
+        return Start(newest.checkpoint, notes=notes)
+    if is_finished(folder):
+        if max_steps <= read_facts(folder).get("steps", max_steps):
+            return Start(nothing_left=True, notes=notes)
+        raise UsageError(
+            f"{folder} holds a finished run that kept no checkpoint to continue from: choose another --output_dir"
+        )
+    lacking = (
+        f" complete checkpoint to continue from ({'; '.join(newest.skipped)})"
+        if newest.skipped
+        else " checkpoint to continue from"
+    )
+    raise UsageError(f"{folder} holds no{lacking}: start without --resume_from_checkpoint")
+
+
+def _differences(before: dict[str, Any], parsed: Parsed) -> str:
+    """The settings that differ, with their values before."""
+    now = yaml.safe_load(yaml.safe_dump(parsed.effective()))
+    return ", ".join(
+        f"{name}: {before[name]}" for name in before.keys() & now.keys() - {"output_dir"} if before[name] != now[name]
+    )
