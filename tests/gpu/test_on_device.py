@@ -94,11 +94,12 @@ def test_the_sampler_against_generate(wide_model, record):
         AutoTokenizer.from_pretrained(wide_model),
     )
     prompts = sampling.encode(tokenizer, [f"{n}+{n}=" for n in range(10, 18)] * 4)
+    uniforms = torch.rand(len(prompts), 64, generator=torch.Generator().manual_seed(0))
     answers, seconds = {}, {}
     for name, draw in {"sampler": sampling._compactly, "generate": sampling._with_generate}.items():
-        draw(model, prompts, 4, [tokenizer.eos_token_id], 1.0, 1.0)
+        draw(model, prompts, uniforms, 4, [tokenizer.eos_token_id], 1.0, 1.0)
         started = time.perf_counter()
-        answers[name] = draw(model, prompts, 64, [tokenizer.eos_token_id], 0.0, 1.0)
+        answers[name] = draw(model, prompts, uniforms, 64, [tokenizer.eos_token_id], 0.0, 1.0)
         seconds[name] = time.perf_counter() - started
     record["sampling_seconds"] = seconds
     assert answers["sampler"] == answers["generate"]
