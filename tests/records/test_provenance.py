@@ -7,7 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
@@ -65,7 +65,7 @@ def test_an_entry_says_what_made_a_record_and_nothing_of_whose_machine_it_was():
     assert entry.keys() == {"time", "commit", "versions", "machine"}
     time = datetime.fromisoformat(entry["time"])
     assert time.utcoffset() == timedelta(0)
-    assert abs(datetime.now(timezone.utc) - time) < timedelta(minutes=1)
+    assert abs(datetime.now(UTC) - time) < timedelta(minutes=1)
     assert re.fullmatch(r"[0-9a-f]{40}(\+dirty)?", entry["commit"] or "0" * 40)
     assert entry["versions"]["torch"] == version("torch")
     assert entry["versions"]["python"].split(".")[:2] == list(map(str, sys.version_info[:2]))

@@ -83,7 +83,6 @@ OF_CLASSES = [
 
 OF_CONSTRUCTED_TRAINERS = [
     "_buffered_inputs",
-    "_is_vlm",
     "_metrics",
     "_step",
     "aux_loss_enabled",
@@ -104,6 +103,7 @@ OF_PYTHON = {"_asdict", "_fields", "_make", "_replace", "_exit"}
 OPTIONAL = {
     "getattr(module, 'is_causal', True)": "some of transformers' attention modules leave it out, which its own code reads so",
     "getattr(model.config.get_text_config(), 'max_position_embeddings', None)": "models without a limit have none",
+    "getattr(config, 'max_position_embeddings', None)": "models without a limit have none",
     "hasattr(model.config, 'quantization_config')": "only what was quantized has one",
     "hasattr(os, 'sched_getaffinity')": "Linux alone has it",
     "hasattr(value, 'free_symbols')": "SymPy's expressions have them, its relations' parts may not",
@@ -141,7 +141,6 @@ def test_attributes_of_constructed_trainers_are_there_and_mean_what_they_meant(c
     assert constructed._step == 0
     assert constructed._buffered_inputs is None
     assert constructed._metrics == {"train": {}, "eval": {}}
-    assert constructed._is_vlm is False
     assert constructed.accelerator.gradient_state.plugin_kwargs.get("sync_each_batch") in (None, False)
 
 

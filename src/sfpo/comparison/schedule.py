@@ -22,6 +22,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from sfpo import interrupt
 from sfpo.errors import UsageError
 from sfpo.model import cpu
+from sfpo.model.devices import one_device
 from sfpo.model.load import resolve
 from sfpo.records.lock import FolderLock
 from sfpo.records.run import COMPLETIONS, METRICS, is_finished
@@ -66,8 +67,9 @@ def run_all(jobs: list[Job], at_a_time: int, on_wait: Callable[[], None]) -> Ite
             for slot in range(0 if told else at_a_time):
                 if waiting and slot not in running:
                     job = waiting.pop(0)
-                    process = process_kind(target=_train, args=(job, slot, at_a_time))
-                    process.start()
+                    process = process_kind(target=_train, args=(job, at_a_time))
+                    with one_device(slot):
+                        process.start()
                     running[slot] = job, process
             wait([process.sentinel for _, process in running.values()], timeout=1.0)
             on_wait()
@@ -103,25 +105,23 @@ def _start_forkserver() -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-def _train(job: Job, slot: int, at_a_time: int) -> None:
+def _train(job: Job, at_a_time: int) -> None:
     """In the process of one run."""
     # Ctrl-C is for the comparison, which asks its runs to stop. A second signal does not end them, since it may come from
     # whoever sent it to the whole group; they end at once where the comparison does.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with interrupt.listening(signal.SIGTERM, ends_at_second=False):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-        sys.exit(_exit_code(job, slot, at_a_time))
+        sys.exit(_exit_code(job, at_a_time))
 
 
-def _exit_code(job: Job, slot: int, at_a_time: int) -> int:
+def _exit_code(job: Job, at_a_time: int) -> int:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     job.folder.mkdir(parents=True, exist_ok=True)
     log = os.open(job.folder / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    if torch.accelerator.is_available():
-        torch.accelerator.set_device_index(slot % torch.accelerator.device_count())
-    else:
+    if not torch.accelerator.is_available():
         torch.set_num_threads(max(1, _cores() // at_a_time))
     from sfpo.training.command import main
 

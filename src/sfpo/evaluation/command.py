@@ -28,14 +28,19 @@ from sfpo import disk, interrupt
 from sfpo.evaluation import engines
 from sfpo.evaluation.options import EvalOptions, parse
 from sfpo.evaluation.records import COMPLETIONS, RESULTS, EvaluationRecords
-from sfpo.evaluation.run import Answered, Result, answer, summarise
+from sfpo.evaluation.run import Answered, Result, answer, longest_prompt, summarise
+from sfpo.evaluation.sampling import Sampling
+from sfpo.evaluation.vllm_engine import VLLMSettings
 from sfpo.model.load import load_tokenizer
 from sfpo.options import command_line, free_folder, without
 from sfpo.records.lock import FolderLock
 from sfpo.tasks.benchmarks import Benchmark, load_benchmark
 
 # What may change when an evaluation is continued: it says where things are and how fast they go.
-_NOT_A_SETTING = {"output_dir", "data_path", "batch_size", "benchmarks", "limit", "trust_remote_code"}
+_NOT_A_SETTING = {
+    "output_dir", "data_path", "batch_size", "benchmarks", "limit", "trust_remote_code", "vllm_gpu_memory_utilization",
+    "vllm_enforce_eager", "vllm_tensor_parallel_size",
+}  # fmt: skip
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -82,9 +87,20 @@ def _evaluate(console: Console, options: EvalOptions, folder: Path, again: str) 
             )
         if missing:
             temperature = 0.0 if options.greedy else options.temperature
-            sampling = engines.Sampling(temperature, options.top_p, options.max_new_tokens)
             engine = engines.start(
-                engine_name, options.model, tokenizer, sampling, options.dtype, options.trust_remote_code
+                engine_name,
+                options.model,
+                tokenizer,
+                Sampling(temperature, options.top_p, options.max_new_tokens),
+                options.dtype,
+                options.trust_remote_code,
+                longest_prompt(tokenizer, benchmarks, options.prompt_template),
+                VLLMSettings(
+                    options.vllm_gpu_memory_utilization,
+                    options.vllm_max_model_length,
+                    options.vllm_enforce_eager,
+                    options.vllm_tensor_parallel_size,
+                ),
             )
             with interrupt.finishing("this batch of answers"):
                 _answer_all(console, options, engine, tokenizer, benchmarks, records, lock)

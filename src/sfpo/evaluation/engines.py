@@ -2,26 +2,17 @@
 
 import importlib.util
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import torch
 
 from sfpo.errors import UsageError
-from sfpo.evaluation.sampling import Completion, sample
+from sfpo.evaluation.sampling import Completion, Sampling, sample
+from sfpo.evaluation.vllm_engine import VLLMEngine, VLLMSettings
 from sfpo.model import cpu
 from sfpo.model.load import load_model, resolve
 
 Name = Literal["transformers", "vllm"]
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How completions are drawn; a temperature of 0 is greedy."""
-
-    temperature: float
-    top_p: float
-    max_new_tokens: int
 
 
 class Engine(Protocol):
@@ -70,31 +61,6 @@ class TransformersEngine:
         return completions
 
 
-class VLLMEngine:
-    """vLLM's offline engine, with a seed for each completion."""
-
-    def __init__(self, source: str, sampling: Sampling, dtype: str, trust_remote_code: bool) -> None:
-        vllm: Any = importlib.import_module("vllm")
-        self._llm = vllm.LLM(model=source, dtype=dtype, trust_remote_code=trust_remote_code)
-        self._parameters = vllm.SamplingParams
-        self._sampling = sampling
-        self.positions: int | None = self._llm.llm_engine.model_config.max_model_len
-
-    def generate(self, prompts: Sequence[list[int]], seeds: Sequence[int]) -> list[Completion]:
-        parameters = [
-            self._parameters(
-                temperature=self._sampling.temperature,
-                top_p=self._sampling.top_p,
-                max_tokens=self._sampling.max_new_tokens,
-                seed=seed,
-            )
-            for seed in seeds
-        ]
-        requests = [{"prompt_token_ids": prompt} for prompt in prompts]
-        outputs = [request.outputs[0] for request in self._llm.generate(requests, parameters, use_tqdm=False)]
-        return [Completion(out.text, len(out.token_ids), out.finish_reason == "length") for out in outputs]
-
-
 def choose(engine: str, model: str) -> Name:
     """The engine that `auto` stands for; vLLM does not share its tokenizer with a .gguf file.
 
@@ -109,17 +75,33 @@ def choose(engine: str, model: str) -> Name:
     if engine != "vllm":
         raise UsageError(f"unknown engine '{engine}': choose among auto, transformers, vllm")
     if not installed:
-        raise UsageError("vLLM is not installed: pip install vllm, or choose --engine transformers")
+        raise UsageError("vLLM is not installed: pip install 'sfpo[vllm]', or choose --engine transformers")
     if model.endswith(".gguf"):
         raise UsageError("a .gguf model is evaluated with --engine transformers")
     return "vllm"
 
 
-def start(engine: Name, model: str, tokenizer: Any, sampling: Sampling, dtype: str, trust_remote_code: bool) -> Engine:
-    """Load a model by name into an engine. A dtype of `auto` is that of its weights, but fp32 on a CPU."""
+def start(
+    engine: Name,
+    model: str,
+    tokenizer: Any,
+    sampling: Sampling,
+    dtype: str,
+    trust_remote_code: bool,
+    longest_prompt: int,
+    vllm_settings: VLLMSettings,
+) -> Engine:
+    """Load a model by name into an engine. A dtype of `auto` is that of its weights, but fp32 on a CPU.
+
+    Args:
+        longest_prompt: tokens of the longest prompt to come.
+
+    Raises:
+        UsageError: the model cannot be loaded, or vLLM does not start.
+    """
     if engine == "vllm":
         source, _ = resolve(model, trust_remote_code)
-        return VLLMEngine(source, sampling, dtype, trust_remote_code)
+        return VLLMEngine(source, sampling, dtype, trust_remote_code, longest_prompt, vllm_settings)
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     weights = load_model(
         model,

@@ -53,6 +53,26 @@ class EvalOptions:
         default="auto",
         metadata={"help": "'bfloat16', 'float16', 'float32', or 'auto': that of the weights, float32 on a CPU."},
     )
+    vllm_gpu_memory_utilization: float | None = field(
+        default=None,
+        metadata={
+            "help": "Share of each GPU's memory, or of the machine's on a CPU, that vLLM takes for weights and cache. "
+            "Default: 0.9, on a CPU half of what is free."
+        },
+    )
+    vllm_max_model_length: int | None = field(
+        default=None,
+        metadata={
+            "help": "Tokens of a prompt and its answer that vLLM makes room for. Default: what the longest prompt needs."
+        },
+    )
+    vllm_enforce_eager: bool = field(
+        default=False,
+        metadata={"help": "vLLM neither compiles nor captures the model: it starts sooner. Always so on a CPU."},
+    )
+    vllm_tensor_parallel_size: int = field(
+        default=1, metadata={"help": "GPUs over which vLLM spreads one copy of the model."}
+    )
     trust_remote_code: bool = field(default=False, metadata={"help": "Run the code that a model of the hub brings."})
     seed: int = field(default=0, metadata={"help": "Chooses the samples."})
     output_dir: str | None = field(
@@ -108,7 +128,11 @@ def _check(options: EvalOptions) -> None:
     options.benchmarks = names_of(options.benchmarks)
     check_template(options.prompt_template, auto=False)
     check_at_least(1, options, "samples", "limit", "max_new_tokens", "batch_size")
+    check_at_least(1, options, "vllm_max_model_length", "vllm_tensor_parallel_size")
     check_at_least(0, options, "seed")
+    share = options.vllm_gpu_memory_utilization
+    if share is not None and not 0 < share <= 1:
+        raise UsageError(f"--vllm_gpu_memory_utilization must be in (0, 1], got {share}")
     if options.greedy and options.answers > 1:
         raise UsageError("--greedy gives the same answer every time: leave --samples out")
     if not options.greedy and not 0 < options.temperature < math.inf:

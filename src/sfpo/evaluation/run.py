@@ -99,6 +99,14 @@ def answer(
         )
 
 
+def longest_prompt(
+    tokenizer: Any, benchmarks: Sequence[Benchmark], template: str, chat_template_kwargs: dict[str, Any] | None = None
+) -> int:
+    """Tokens of the longest prompt."""
+    prompts = [as_prompt(problem.problem, template) for benchmark in benchmarks for problem in benchmark.problems]
+    return max(map(len, encode(tokenizer, prompts, chat_template_kwargs)))
+
+
 def summarise(benchmark: str, rows: Sequence[Answered]) -> Result:
     """The score of a benchmark's completions, of which each problem has the same number."""
     verdicts: dict[str, list[bool]] = {}

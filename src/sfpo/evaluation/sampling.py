@@ -13,6 +13,15 @@ from sfpo.model.capabilities import Capabilities
 
 
 @dataclass(frozen=True)
+class Sampling:
+    """How completions are drawn; a temperature of 0 is greedy."""
+
+    temperature: float
+    top_p: float
+    max_new_tokens: int
+
+
+@dataclass(frozen=True)
 class Completion:
     """`tokens` counts the end of sequence; without one the completion was cut off."""
 
@@ -61,8 +70,9 @@ def sample(
     own = model.generation_config.eos_token_id
     ends = sorted({*(own if isinstance(own, list) else [own]), tokenizer.eos_token_id} - {None})
     allowed = Capabilities.of(model)
-    compactly = allowed.shares_beginnings and allowed.fit(max(map(len, prompts)) + max_new_tokens)
-    draw = _compactly if compactly else _with_generate
+    fits = allowed.shares_beginnings and allowed.fit(max(map(len, prompts)) + max_new_tokens)
+    # Our sampler waits for the device at every token. Nothing has been measured on an accelerator yet.
+    draw = _compactly if fits and model.device.type == "cpu" else _with_generate
     completions = draw(model, list(prompts), uniforms, max_new_tokens, ends, temperature, top_p)
     texts = tokenizer.batch_decode(completions, skip_special_tokens=True)
     return [Completion(text, len(ids), ids[-1] not in ends) for text, ids in zip(texts, completions, strict=True)]
@@ -100,7 +110,7 @@ def _with_generate(
     temperature: float,
     top_p: float,
 ) -> list[list[int]]:
-    """For models whose prompts cannot be shared: with sliding windows, recurrence and the like."""
+    """For accelerators, and models whose prompts cannot be shared: with sliding windows, recurrence and the like."""
     longest = max(map(len, prompts))
     device = next(model.parameters()).device
     drawn = [_Drawn(uniforms.to(device), longest, temperature, top_p)] if temperature > 0 else []

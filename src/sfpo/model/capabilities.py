@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
+from sfpo.model.attention import obeys_any_mask
+
 _ADAPTERS_OF_TOKENS = {
     "ADALORA", "BOFT", "C3A", "DELORA", "FOURIERFT", "GRALORA", "HRA", "IA3", "LN_TUNING", "LOHA", "LOKR", "LORA", "MISS", "OFT",
     "OSF", "RANDLORA", "ROAD", "SHIRA", "TRAINABLE_TOKENS", "VBLORA", "VERA", "WAVEFT",
@@ -61,7 +63,8 @@ class Capabilities:
             places_tokens,
             places_tokens
             and {"past_key_values", "use_cache", "logits_to_keep"} <= takes.keys()
-            and _keeps_every_key(model.config),
+            and _keeps_every_key(model.config)
+            and obeys_any_mask(model.config),
             _longest(model.config),
         )
 

@@ -3,7 +3,7 @@
 import shlex
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
@@ -73,7 +73,7 @@ def _facts(run: Run) -> list[tuple[str, str]]:
     facts = []
     # A number of seconds may be no time of any calendar.
     with suppress(MalformedError, ValueError, OverflowError, OSError):
-        started = datetime.fromtimestamp(number(run.facts.get("started")), timezone.utc)
+        started = datetime.fromtimestamp(number(run.facts.get("started")), UTC)
         facts.append(("started", started.strftime("%Y-%m-%d %H:%M UTC")))
     with suppress(MalformedError):
         facts.append(("weights", f"{whole(run.facts.get('weights')):,}"))

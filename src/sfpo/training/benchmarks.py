@@ -4,8 +4,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from sfpo.evaluation.engines import Sampling, TransformersEngine
+from sfpo.evaluation.engines import TransformersEngine
 from sfpo.evaluation.run import Answered, answer, summarise
+from sfpo.evaluation.sampling import Sampling
 from sfpo.tasks.benchmarks import load_benchmark
 from sfpo.tasks.catalog import names_of
 from sfpo.training.own_options import TrainOptions

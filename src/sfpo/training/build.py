@@ -23,6 +23,7 @@ from sfpo.training.progress import ProgressCallback
 from sfpo.training.records import MetricsCallback, RecordedReward, RunRecords
 from sfpo.training.signals import SignalWarnings
 from sfpo.trl import SFPOConfig, SFPOTrainer
+from sfpo.trl.host import Host
 from sfpo.trl.model_card import CardFacts
 
 
@@ -88,7 +89,7 @@ def build(console: Console, parsed: Parsed, task: Task, tokenizer: Any) -> Built
     except (ValueError, ImportError) as error:
         # TRL refuses what it cannot do, or a package that an option needs, when the trainer is made.
         raise UsageError(" ".join(str(error).split())) from error
-    reward.ends = frozenset(trainer.eos_token_ids)
+    reward.ends = frozenset(Host.of(trainer).end_ids)
     trainer.add_callback(SignalWarnings(lambda text: console.print(f"[yellow]Warning:[/] {escape(text)}")))
     trainer.card_facts = _card_facts(options.model, task.name)
     for printer in (PrinterCallback, TransformersProgress):

@@ -15,6 +15,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from sfpo import disk, interrupt
 from sfpo.errors import UsageError
+from sfpo.model.devices import keep_one_device
 from sfpo.model.load import load_tokenizer
 from sfpo.records.lock import FolderLock
 from sfpo.records.run import is_finished, missing_records
@@ -48,8 +49,16 @@ def main(arguments: Sequence[str]) -> int:
         UsageError: anything the user can mend: before the first training step, or what a disk refuses later.
     """
     quiet_libraries()
+    hidden = keep_one_device()
     parsed = parse(arguments)
     console = Console(quiet=parsed.training.process_index != 0)
+    if hidden and parsed.training.device.type != "cpu":
+        console.print(
+            f"Training on one of {hidden + 1} devices. On all of them: accelerate launch --num_processes {hidden + 1} -m sfpo "
+            "train ... (docs/integrations/engines.md has configurations).",
+            highlight=False,
+            soft_wrap=True,
+        )
     folder = Path(parsed.training.output_dir)
     if parsed.command.dry_run:
         if (prepared := _prepare(console, parsed)) is not None:

@@ -10,6 +10,7 @@ from datasets import Dataset
 from sfpo.errors import UsageError
 from sfpo.tasks import Task
 from sfpo.trl import SFPOTrainer
+from sfpo.trl.host import Host
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ def evaluate(
     lengths: list[int] = []
     scores: list[float | None] = []
     cut_off = 0
-    ends = set(trainer.eos_token_ids)
+    ends = set(Host.of(trainer).end_ids)
     was_training = trainer.model.training
     trainer.model.eval()
     try:

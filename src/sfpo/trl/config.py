@@ -58,8 +58,8 @@ class SlowFastFields(SlowFastSettings, _HostConfig):
     compact_rollouts: bool = field(
         default=True,
         metadata={
-            "help": "Sample rollouts with shared prompts and without the sequences that have ended, where the model and "
-            "the settings allow it; False leaves sampling to TRL."
+            "help": "On a CPU, sample rollouts with shared prompts and without the sequences that have ended, where the model "
+            "and the settings allow it; False leaves sampling to TRL."
         },
     )
     self_check_fatal: bool = field(

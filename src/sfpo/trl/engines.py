@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.distributed.fsdp import CPUOffloadPolicy
 
 from sfpo.slow_fast import SlowFastReport
+from sfpo.trl.host import is_distributed_by_transformers
 
 _SINGLE_COPY = {
     DistributedType.NO,
@@ -239,7 +240,7 @@ def engine_of(trainer: Any) -> Engine:
             f"SFPO does not run on a model that lies on several devices ({', '.join(devices)}), as device_map=auto places it: "
             "load it whole on one, or let accelerate shard it with fsdp_version: 2 or DeepSpeed ZeRO"
         )
-    if trainer.is_distributed_loading_by_transformers:
+    if is_distributed_by_transformers(trainer):
         raise ValueError(
             "SFPO does not run on a model that transformers has distributed itself (distributed_config): load it whole "
             "and let accelerate shard it, with fsdp_version: 2 or DeepSpeed ZeRO"

@@ -30,7 +30,7 @@ class Rollouts:
     def __init__(self, trainer: Any, host: Host, capabilities: Capabilities, scored: bool) -> None:
         self._trainer = trainer
         fits = capabilities.shares_beginnings and CompactRollouts.fit(trainer, host)
-        self._sampler = CompactRollouts(trainer) if fits else None
+        self._sampler = CompactRollouts(trainer, host) if fits else None
         self._check = SamplerCheck(trainer)
         self._capabilities = capabilities
         self._scored = scored
@@ -83,8 +83,9 @@ class Rollouts:
 class CompactRollouts:
     """Samples completions with a trainer's model and settings."""
 
-    def __init__(self, trainer: Any) -> None:
+    def __init__(self, trainer: Any, host: Host) -> None:
         self._trainer = trainer
+        self._end_ids = host.end_ids
         self._half: nn.Module | None = None
 
     @staticmethod
@@ -93,11 +94,13 @@ class CompactRollouts:
         args = trainer.args
         return bool(
             args.compact_rollouts
+            # It waits for the device at every token. Nothing has been measured on an accelerator yet.
+            and trainer.accelerator.device.type == "cpu"
             and trainer.accelerator.distributed_type == DistributedType.NO
             and not args.use_vllm
             and not args.use_transformers_continuous_batching
             and not host.calls_tools
-            and not trainer._is_vlm
+            and not host.reads_images
             and not args.generation_kwargs
             and args.temperature > 0
         )
@@ -108,7 +111,7 @@ class CompactRollouts:
             self._model(),
             prompt_ids,
             max_new_tokens=asked.max_new_tokens,
-            end_ids=self._trainer.eos_token_ids,
+            end_ids=self._end_ids,
             temperature=asked.temperature,
             restrict=restriction(asked.top_k, asked.top_p, asked.min_p),
         )
@@ -116,10 +119,10 @@ class CompactRollouts:
     def _model(self) -> nn.Module:
         """The policy as it is trained: in bf16 autocast, its weights are rounded to bf16 at every product.
 
-        On a CPU that rounding would be done anew for every token, so there it is done once a batch, into a copy.
+        That rounding would be done anew for every token, so it is done once a batch, into a copy.
         """
         policy: nn.Module = self._trainer.accelerator.unwrap_model(self._trainer.model)
-        if not self._trainer.args.bf16 or self._trainer.accelerator.device.type != "cpu":
+        if not self._trainer.args.bf16:
             return policy
         if self._half is None:
             self._half = _in_bf16(_plain_copy(policy))

@@ -41,7 +41,8 @@ class Savings:
     def of(cls, trainer: Any, host: Host, capabilities: Capabilities) -> "Savings":
         """What the trainer's settings and its model allow."""
         args = trainer.args
-        compact = args.compact_passes and not trainer.aux_loss_enabled and capabilities.places_tokens
+        fits = host.has_fused_head and capabilities.places_tokens
+        compact = args.compact_passes and not trainer.aux_loss_enabled and fits
         # Several processes must make the same forwards for the collectives of DDP and FSDP2 to meet, whatever their own
         # completions are, and DeepSpeed's engine hooks each: one a micro-batch, as TRL makes.
         one_forward = trainer.accelerator.distributed_type != DistributedType.NO

@@ -1,0 +1,10 @@
+"""vLLM has an environment of its own (`make test-vllm`); elsewhere nothing in this folder is collected."""
+
+import importlib.util
+import os
+
+if importlib.util.find_spec("vllm") is None:
+    collect_ignore_glob = ["*.py"]
+else:
+    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+    os.environ["VLLM_LOGGING_LEVEL"] = "WARNING"
