@@ -113,7 +113,7 @@ def test_a_read_only_disk(disk, evaluation, capsys, command):
     disk.make_read_only()
     arguments = {
         "train": ["train", *SMALL],
-        "compare": ["compare", *SMALL, "--methods", "grpo", "--seeds", "1"],
+        "compare": ["compare", *SMALL, "--methods", "sfpo", "--seeds", "1"],
         "eval": evaluation,
     }
     for folder in ("there", "new"):

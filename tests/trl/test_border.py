@@ -104,6 +104,8 @@ OPTIONAL = {
     "getattr(module, 'is_causal', True)": "some of transformers' attention modules leave it out, which its own code reads so",
     "getattr(model.config.get_text_config(), 'max_position_embeddings', None)": "models without a limit have none",
     "getattr(config, 'max_position_embeddings', None)": "models without a limit have none",
+    "getattr(config, 'rope_parameters', None)": "models without rotary positions have none",
+    "getattr(yaml, 'CSafeLoader', yaml.SafeLoader)": "PyYAML has it where it was built with libyaml",
     "hasattr(model.config, 'quantization_config')": "only what was quantized has one",
     "hasattr(os, 'sched_getaffinity')": "Linux alone has it",
     "hasattr(value, 'free_symbols')": "SymPy's expressions have them, its relations' parts may not",

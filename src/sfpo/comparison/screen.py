@@ -61,7 +61,7 @@ _NEARLY = f"to {efficiency.NEARLY:.0%}"
 
 
 def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", show_lines=False)
+    table = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)
     table.add_column("variant", overflow="fold")
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)

@@ -1,6 +1,7 @@
 """What can be said of the arguments of `sfpo train` before torch and TRL are imported, which takes seconds."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import MISSING, fields
 from os.path import isfile
 from typing import Any
 
@@ -75,9 +76,8 @@ def check(arguments: Sequence[str]) -> None:
 
 def _own(by_flag: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
     """What the command's own options are set to."""
-    return {
-        f: by_flag.get(f, config.get(f, getattr(TrainOptions, f, None))) for f in TrainOptions.__dataclass_fields__
-    }
+    defaults = {f.name: None if f.default is MISSING else f.default for f in fields(TrainOptions)}
+    return {name: by_flag.get(name, config.get(name, default)) for name, default in defaults.items()}
 
 
 def check_names(arguments: Sequence[str], also: Iterable[str] = ()) -> None:

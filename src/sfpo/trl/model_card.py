@@ -1,7 +1,8 @@
 """The card of a trained model: what it was made from, how, what came of it, and how to make it again."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from enum import Enum
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -133,12 +134,13 @@ def _settings(args: Any) -> str:
         "generation_batch_size", "max_completion_length", "temperature", "beta", "loss_type", "inner_steps", "alpha", "gate",
         "bf16", "seed",
     ]  # fmt: skip
-    rows = [f"| `{name}` | {_plain(getattr(args, name))} |" for name in names if hasattr(args, name)]
+    known = {field.name for field in fields(args)}  # RLOO has not all of GRPO's
+    rows = [f"| `{name}` | {_plain(getattr(args, name))} |" for name in names if name in known]
     return "## Settings\n\n| setting | value |\n|---|---|\n" + "\n".join(rows)
 
 
 def _plain(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(getattr(value, "value", value))
+    return f"{value:g}" if isinstance(value, float) else str(value.value if isinstance(value, Enum) else value)
 
 
 def _training(trainer: Any, logged: list[dict[str, Any]], drawn: bool) -> str:

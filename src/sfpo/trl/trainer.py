@@ -267,7 +267,7 @@ class SlowFastMixin(_HostTrainer):
 
 def _facts_of(model: Any) -> CardFacts:
     """What a model's configuration says of where it came from."""
-    name = getattr(model.config, "_name_or_path", "") or ""
+    name = model.config._name_or_path or ""
     is_on_hub = bool(name) and not Path(name).exists()
     return CardFacts(name if is_on_hub else "a local model", is_on_hub)
 
