@@ -63,7 +63,7 @@ def test_alpha_is_a_number_or_auto(given, alpha):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("inner_step=3", r"no setting 'inner_step': it has inner_steps, alpha,"),
+        ("inner_step=3", r"no setting 'inner_step' \(did you mean inner_steps\?\): it has inner_steps, alpha,"),
         ("inner_steps=0", r"inner_steps \(K\) must be at least 1, got 0"),
         ("inner_steps=2.5", r"trainer\.v1\.sfpo\.inner_steps: .*2\.5"),
         ("alpha=1.5", r"alpha must be in \[0, 1\], got 1\.5"),
