@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from dataclasses import fields
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,8 @@ def check_command(words: list[str]) -> None:
         program = "sfpo" if arguments[0] != "." else "docker"
     if program == "sfpo":
         check_options(*arguments)
+    elif program == "python" and arguments[0] == "-m":
+        assert find_spec(arguments[1]), arguments[1]
     elif program in ("python", "sbatch"):
         script = next(word for word in arguments if not word.startswith("-"))
         assert (ROOT / script).is_file(), script
