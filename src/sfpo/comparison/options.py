@@ -2,10 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from sfpo.comparison.first_look import asked
-from sfpo.comparison.variants import Variant
+from sfpo.comparison.first_look import Asked, asked
 from sfpo.errors import UsageError
 from sfpo.records.efficiency import TOO_FEW
 from sfpo.training.options import Parsed, parse
@@ -15,17 +13,9 @@ _ENOUGH_PROBLEMS = 512
 
 
 @dataclass(frozen=True)
-class CompareOptions:
-    """`train` is what every run is given, `example` how the first of them reads it."""
+class CompareOptions(Asked):
+    """What was asked for, and in `example` how the first run reads it."""
 
-    folder: Path
-    methods: list[tuple[str, dict[str, str]]]
-    seeds: list[int]
-    sweep: dict[str, list[str]]
-    jobs: int | None
-    dry_run: bool
-    train: list[str]
-    variants: list[Variant]
     example: Parsed
 
     @property
