@@ -1,8 +1,12 @@
-"""Real kills (SIGKILL) of a forked process at a chosen line, or in the middle of a file that it writes."""
+"""Real kills (SIGKILL) of a process at a chosen line, or in the middle of a file that it writes."""
 
+import functools
 import os
 import resource
 import signal
+import socket
+import struct
+import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Iterable
@@ -10,28 +14,86 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import dill
+
 from sfpo.records.lock import LOCK
 
 KILLED, WHOLE, FAILED = "killed", "whole", "failed"
 
 
 def forked(work: Callable[[], Any]) -> str:
-    """Do something in a child process, and say how that ended."""
+    """Do something in a child of a fresh process, and say how that ended.
+
+    The fresh process has imported the package and computed nothing. A child of a process that has used torch may find that
+    torch's pool of threads is gone.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            work()
-            code = 0
-        except SystemExit as ended_with:
-            code = int(ended_with.code or 0)
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(code)
-    return ended(child)
+    server = _server()
+    payload = dill.dumps(work, recurse=True)
+    socket.send_fds(server, [struct.pack("!Q", len(payload))], [1, 2])
+    server.sendall(payload)
+    return struct.unpack("!16s", _received(server, 16))[0].rstrip(b"\0").decode()
+
+
+@functools.cache
+def _server() -> socket.socket:
+    """The fresh process, which ends with this one."""
+    ours, theirs = socket.socketpair()
+    paths = os.pathsep.join(path for path in sys.path if path)
+    subprocess.Popen(
+        [sys.executable, "-c", f"import kills; kills.serve({theirs.fileno()})"],
+        env={**os.environ, "PYTHONPATH": paths},
+        pass_fds=[theirs.fileno()],
+    )
+    theirs.close()
+    return ours
+
+
+def serve(descriptor: int) -> None:
+    """Fork a child for each piece of work that arrives, with the sender's output, and reply how it ended."""
+    import torch
+
+    import sfpo.evaluation.command
+    import sfpo.training.command
+
+    torch.set_num_threads(1)
+    server = socket.socket(fileno=descriptor)
+    while True:
+        head, outputs, _, _ = socket.recv_fds(server, 8, 2)
+        if not head:
+            return
+        payload = _received(server, struct.unpack("!Q", head)[0])
+        child = os.fork()
+        if child == 0:
+            for standard, output in zip((1, 2), outputs, strict=True):
+                os.dup2(output, standard)
+            server.close()
+            code = 1
+            try:
+                dill.loads(payload)()
+                code = 0
+            except SystemExit as ended_with:
+                code = int(ended_with.code or 0)
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(code)
+        for output in outputs:
+            os.close(output)
+        server.sendall(struct.pack("!16s", ended(child).encode()))
+
+
+def _received(end: socket.socket, size: int) -> bytes:
+    received = b""
+    while len(received) < size:
+        part = end.recv(size - len(received))
+        if not part:
+            raise EOFError("the process that forks has ended")
+        received += part
+    return received
 
 
 def ended(child: int) -> str:

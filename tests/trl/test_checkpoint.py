@@ -85,6 +85,7 @@ class EndedInTheSecondSave(TrainerCallback):
 def killed(request, tiny_model, tmp_path_factory):
     """What each killed run left behind, and the weights and α of the one that was not killed."""
     kept, folder = (tmp_path_factory.mktemp(name) for name in ("kept", "run"))
+    every = request.param
 
     def run():
         trainer = train(
@@ -92,7 +93,7 @@ def killed(request, tiny_model, tmp_path_factory):
             SFPOConfig,
             tiny_model,
             folder,
-            callbacks=[EndedInTheSecondSave(folder, kept, request.param)],
+            callbacks=[EndedInTheSecondSave(folder, kept, every)],
             **SAVING,
         )
         torch.save((weights(trainer), history(trainer, "sfpo/alpha")), kept / "whole.pt")
