@@ -1,6 +1,7 @@
 """Real kills (SIGKILL) of a process at a chosen line, or in the middle of a file that it writes."""
 
 import functools
+import importlib
 import os
 import resource
 import signal
@@ -54,9 +55,8 @@ def serve(descriptor: int) -> None:
     """Fork a child for each piece of work that arrives, with the sender's output, and reply how it ended."""
     import torch
 
-    import sfpo.evaluation.command
-    import sfpo.training.command
-
+    for command in ("sfpo.training.command", "sfpo.evaluation.command"):
+        importlib.import_module(command)
     torch.set_num_threads(1)
     server = socket.socket(fileno=descriptor)
     while True:
