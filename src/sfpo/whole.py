@@ -5,7 +5,13 @@ its power does not leave a name without its content.
 """
 
 import os
+import zlib
+from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
+
+Fingerprint = tuple[int, int]
+"""A file's size in bytes and the CRC-32 of its content."""
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -46,3 +52,37 @@ def sync_tree(folder: Path) -> None:
             with Path(place, name).open("rb") as file:
                 os.fsync(file.fileno())
         sync_folder(Path(place))
+
+
+def fingerprint(path: Path) -> Fingerprint:
+    """What tells a file from the same file after a disk or a copy has damaged it.
+
+    A file is read once as long as neither its size nor its time of modification changes.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    status = path.stat()
+    return _fingerprint(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=1024)
+def _fingerprint(path: Path, size: int, modified: int) -> Fingerprint:
+    checksum = 0
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            checksum = zlib.crc32(block, checksum)
+    return size, checksum
+
+
+def damage(folder: Path, files: Mapping[str, Fingerprint], *, by_size_alone: bool = False) -> str | None:
+    """What `folder` lacks of files with known fingerprints, in words that fit after "lacks"; None if nothing."""
+    for name, (size, checksum) in files.items():
+        path = folder / name
+        if not path.is_file():
+            return name
+        if (found := path.stat().st_size) != size:
+            return f"a part of {name} (it has {found:,} of {size:,} bytes)"
+        if not by_size_alone and fingerprint(path)[1] != checksum:
+            return f"the content that {name} was saved with"
+    return None

@@ -1,6 +1,7 @@
 """`sfpo train`, killed anywhere and started again, ends as if nothing had happened."""
 
 import json
+import re
 import shutil
 import sys
 
@@ -105,6 +106,65 @@ def test_what_a_finished_run_lost_is_made_again(whole, tmp_path, capfd):
     assert (folder / "model.safetensors").read_bytes() == (whole[0] / "model.safetensors").read_bytes()
     assert json.loads((folder / "run.json").read_text())["steps"] == 4
     assert "nothing" not in again(folder, capfd).lower()  # now it is all there
+
+
+@pytest.mark.parametrize("content", [b"", bytes(1_000), "zeros"], ids=["empty", "short", "zeros of its size"])
+def test_a_finished_run_whose_model_is_damaged_makes_it_again(whole, tmp_path, capfd, content):
+    folder = tmp_path / "run"
+    shutil.copytree(whole[0], folder)
+    model = folder / "model.safetensors"
+    before = model.read_bytes()
+    model.write_bytes(bytes(len(before)) if content == "zeros" else content)
+    assert "Warning: its model lacks" in again(folder, capfd)
+    assert model.read_bytes() == before
+    assert "Warning" not in again(folder, capfd)
+    model.write_bytes(b"")
+    shutil.rmtree(folder / "checkpoint-4")
+    assert train(folder, *LAST) == 2
+    assert "lacks a part of model.safetensors" in (said := capfd.readouterr().err)
+    assert "no checkpoint to make it from" in said
+
+
+@pytest.mark.parametrize(
+    "state", ["{}", "null", "[]", '{"global_step": 0}', '{"global_step": 4, "log_history": null}']
+)
+def test_a_trainers_state_of_another_shape_changes_nothing(whole, tmp_path, capfd, state):
+    folder = tmp_path / "run"
+    shutil.copytree(whole[0], folder)
+    (folder / "checkpoint-4" / "trainer_state.json").write_text(state)
+    facts = json.loads((folder / "run.json").read_text())
+    del facts["finished"]
+    (folder / "run.json").write_text(json.dumps(facts))
+    before = contents(folder)
+    assert train(folder, *LAST) == 2
+    assert re.search(r"\(checkpoint-4 lacks a (whole|part of) trainer_state\.json", capfd.readouterr().err)
+    assert train(folder, "--resume_from_checkpoint", str(folder / "checkpoint-4")) == 2
+    assert re.search(r"checkpoint-4 lacks a (whole|part of) trainer_state\.json", capfd.readouterr().err)
+    assert contents(folder) == before
+
+
+def test_rows_lost_before_the_checkpoint_are_made_again(whole, tmp_path, capfd):
+    folder = tmp_path / "run"
+
+    def killed():
+        kill_at_line(1, (), ("making_batch",))
+        train(folder, "--save_total_limit", "5", "--resume_from_checkpoint", str(folder / "checkpoint-2"))
+
+    assert forked(lambda: sys.exit(train(folder, "--save_total_limit", "5"))) == WHOLE
+    assert forked(killed) == KILLED  # so that checkpoint-2 is the newest
+    kept = [line for line in (folder / "metrics.jsonl").read_text().splitlines(keepends=True) if '"train"' not in line]
+    (folder / "metrics.jsonl").write_text("".join(kept))
+    assert "had lost 2 rows of training, now made again" in again(folder, capfd)
+    made, before = (
+        sorted(json.dumps(row, sort_keys=True) for row in rows(where, "metrics.jsonl")) for where in (folder, whole[0])
+    )
+    assert made == before
+    kept = [
+        line for line in (folder / "metrics.jsonl").read_text().splitlines(keepends=True) if '"step": 2' not in line
+    ]
+    (folder / "metrics.jsonl").write_text("".join(kept))
+    assert "metrics.jsonl has no evaluation of step 2, and it cannot be made again" in again(folder, capfd)
+    assert [row["step"] for row in rows(folder, "metrics.jsonl") if row["kind"] == "train"] == [1, 2, 3, 4]
 
 
 def test_a_finished_run_can_be_extended(whole, tmp_path, capfd):

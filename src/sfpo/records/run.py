@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from sfpo.records.rows import Row, read_rows
+from sfpo.whole import Fingerprint, damage, fingerprint
 
 METRICS, COMPLETIONS, CONFIG, RUN = "metrics.jsonl", "completions.jsonl", "config.yaml", "run.json"
 
@@ -25,6 +26,25 @@ def read_configuration(folder: Path) -> dict[str, Any]:
 def is_finished(folder: Path) -> bool:
     """Whether `folder` holds a run of `sfpo train` that finished."""
     return "finished" in read_facts(folder)
+
+
+def model_files(folder: Path) -> dict[str, Fingerprint]:
+    """The weights that a run has saved as its result, as `run.json` notes them."""
+    return {
+        path.name: fingerprint(path) for path in sorted(folder.iterdir()) if path.suffix in {".safetensors", ".bin"}
+    }
+
+
+def missing_model(folder: Path) -> str | None:
+    """What a finished run lacks of the model that it had saved, in words that fit after "lacks"; None if nothing."""
+    noted = read_facts(folder).get("model")
+    if noted is None:  # a run of an earlier version
+        return None if model_files(folder) else "its weights"
+    try:
+        files = {name: (size, checksum) for name, (size, checksum) in noted.items()}
+    except (AttributeError, TypeError, ValueError):
+        return f"a whole {RUN}"
+    return damage(folder, files) if files else "its weights"
 
 
 def missing_records(folder: Path) -> str | None:

@@ -18,7 +18,7 @@ from sfpo.errors import UsageError
 from sfpo.model.devices import keep_one_device
 from sfpo.model.load import load_tokenizer
 from sfpo.records.lock import FolderLock
-from sfpo.records.run import is_finished, missing_records
+from sfpo.records.run import is_finished, missing_model, missing_records
 from sfpo.tasks import Task, load_task
 from sfpo.training.benchmarks import TrainingBenchmarks
 from sfpo.training.build import build, check_room
@@ -28,7 +28,7 @@ from sfpo.training.options import Parsed, parse
 from sfpo.training.resume import Start, drop_checkpoints_after, start_of
 from sfpo.training.screen import print_plan, print_stopped, print_summary
 from sfpo.training.stop import StopWhenAsked, command_to_continue
-from sfpo.trl.checkpoint import newest_complete, steps_made
+from sfpo.trl.checkpoint import logged_before, newest_complete, steps_made
 
 
 @dataclass(frozen=True)
@@ -171,10 +171,15 @@ def _run(console: Console, prepared: _Prepared, lock: FolderLock | None) -> int:
                 drop_checkpoints_after(folder, step)
         else:
             console.print(f"{escape(str(folder))} is finished, with step {step} of {steps}.", soft_wrap=True)
-            if is_finished(folder) and missing_records(folder) is None and any(folder.glob("*.safetensors")):
-                return 0
+            if is_finished(folder):
+                records_lack, model_lacks = missing_records(folder), missing_model(folder)
+                if records_lack is None and model_lacks is None:
+                    return 0
+                if model_lacks is not None:
+                    console.print(f"[yellow]Warning:[/] its model lacks {escape(model_lacks)}.", soft_wrap=True)
             console.print("Nothing is trained; what is missing of its records and its model is made.", soft_wrap=True)
-        for said in records.continue_from(step, keep=step >= steps, **facts):
+        logged = logged_before(start.checkpoint)
+        for said in records.continue_from(step, logged, keep=step >= steps, **facts):
             console.print(f"[yellow]Warning:[/] {escape(said)}", soft_wrap=True)
     before = measure(0)
     if options.eval_every:
@@ -205,6 +210,9 @@ def _run(console: Console, prepared: _Prepared, lock: FolderLock | None) -> int:
     if parsed.training.push_to_hub:
         trainer.push_to_hub(commit_message="Evaluate the model")
     records.finish(trainer.state.global_step)
+    if trainer.is_world_process_zero() and (lost := missing_records(folder)) is not None:
+        # An evaluation needs the weights of its step, which are gone.
+        console.print(f"[yellow]Warning:[/] {escape(lost)}, and it cannot be made again.", soft_wrap=True)
     print_summary(console, parsed, before, after, trainer)
     return 0
 

@@ -12,7 +12,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from sfpo.grading import whole_text
 from sfpo.records.provenance import PROVENANCE, entries_of, extended, provenance
 from sfpo.records.rows import Row, append_rows, mend_rows, read_rows, replace_rows
-from sfpo.records.run import COMPLETIONS, CONFIG, METRICS, RUN, read_facts
+from sfpo.records.run import COMPLETIONS, CONFIG, METRICS, RUN, model_files, read_facts
 from sfpo.tasks.task import Reward
 from sfpo.training.held_out import Evaluation
 from sfpo.whole import write_whole
@@ -38,12 +38,14 @@ class RunRecords:
         write_whole(self.folder / CONFIG, yaml.safe_dump(configuration, sort_keys=False, allow_unicode=True))
         self._write_run({"started": time.time(), **facts, PROVENANCE: [provenance()]})
 
-    def continue_from(self, step: int, keep: bool, **facts: Any) -> list[str]:
+    def continue_from(self, step: int, logged: list[Row], keep: bool, **facts: Any) -> list[str]:
         """Take the records back to a step; what came after it will be made again. Returns what was broken, in words.
 
-        The code, versions and machine that continue the run are recorded where they differ from those before.
+        Rows of training that were lost are made from `logged`. The code, versions and machine that continue the run are
+        recorded where they differ from those before.
 
         Args:
+            logged: what the trainer had logged up to that step, each row with its `step`.
             keep: keep the rows after the step, too, and the summary: nothing is left to train.
             facts: what `run.json` must hold, should it be broken.
         """
@@ -54,13 +56,21 @@ class RunRecords:
             rows, torn = mend_rows(self.folder / name)
             if torn:
                 said.append(f"{name} had {torn} torn row{'s' if torn > 1 else ''}, now dropped.")
-            kept = [row for row in rows if row.get("step", 0) <= step and row.get("kind") != "summary"]
-            if not keep and len(kept) < len(rows):
+            kept = [row for row in rows if type(row.get("step")) is int]
+            if not keep:
+                kept = [row for row in kept if row["step"] <= step and row.get("kind") != "summary"]
+            if name == METRICS and (lost := _lost(kept, logged)):
+                said.append(
+                    f"{name} had lost {len(lost)} row{'s' if len(lost) > 1 else ''} of training, now made again."
+                )
+                # Before the summary, which comes last.
+                kept = sorted(kept + lost, key=lambda row: (row.get("kind") == "summary", row["step"]))
+            if kept != rows:
                 replace_rows(self.folder / name, kept)
         known = read_facts(self.folder)
         if not known:
             said.append(f"{RUN} was missing or broken, and is begun anew.")
-        for name in ("finished", "steps"):
+        for name in ("finished", "steps", "model"):
             known.pop(name, None)
         self._write_run(facts | known | {PROVENANCE: extended(entries_of(known), provenance())})
         return said
@@ -68,7 +78,8 @@ class RunRecords:
     def finish(self, steps: int) -> None:
         """Note that all is there."""
         if self._is_writer:
-            self._write_run(read_facts(self.folder) | {"finished": time.time(), "steps": steps})
+            noted = {"finished": time.time(), "steps": steps, "model": model_files(self.folder)}
+            self._write_run(read_facts(self.folder) | noted)
 
     def add_metrics(self, kind: str, step: int, values: dict[str, Any]) -> None:
         self._append(METRICS, [{"kind": kind, "step": step, **values}])
@@ -101,6 +112,13 @@ class RunRecords:
     def _append(self, name: str, rows: list[Row]) -> None:
         if self._is_writer:
             append_rows(self.folder / name, rows)
+
+
+def _lost(rows: list[Row], logged: list[Row]) -> list[Row]:
+    """The rows of training that were logged and are not there."""
+    there = {row.get("step") for row in rows if row.get("kind") == "train"}
+    missing = [row for row in logged if "train_runtime" not in row and row["step"] not in there]
+    return [{"kind": "train", "step": row["step"], **row} for row in missing]
 
 
 class MetricsCallback(TrainerCallback):

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from sfpo.errors import UsageError
-from sfpo.records.run import METRICS, is_finished, read_configuration, read_facts
+from sfpo.records.run import METRICS, is_finished, missing_model, read_configuration, read_facts
 from sfpo.training.options import Parsed
 from sfpo.trl.checkpoint import UNFINISHED, checkpoints_in, missing_part, newest_complete, step_of
 
@@ -79,6 +79,11 @@ def _last(folder: Path, max_steps: int) -> Start:
     if newest.checkpoint is not None:
         return Start(newest.checkpoint, notes=notes)
     if is_finished(folder):
+        if (lacking := missing_model(folder)) is not None:
+            raise UsageError(
+                f"{folder} holds a finished run that lacks {lacking}, and no checkpoint to make it from: "
+                "train again in another --output_dir"
+            )
         if max_steps <= read_facts(folder).get("steps", max_steps):
             return Start(nothing_left=True, notes=notes)
         raise UsageError(

@@ -5,7 +5,7 @@ parts, and training that continues from it is another training. Here a checkpoin
 included; one rename puts it in its place once all processes have written their parts and the disk has them. Only then are
 older ones deleted, each by a rename first, so that no folder named like a checkpoint is ever incomplete.
 
-`sfpo_state.json` lists the parts with their sizes, so that one that is lost later is missed.
+`sfpo_state.json` lists the parts with their sizes and checksums, so that one that is lost or damaged later is noticed.
 """
 
 import json
@@ -23,7 +23,7 @@ from transformers import TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, sort_checkpoints
 
-from sfpo.whole import sync_folder, sync_tree, write_whole
+from sfpo.whole import Fingerprint, damage, fingerprint, sync_folder, sync_tree, write_whole
 
 _logger = logging.getLogger(__name__)
 
@@ -41,6 +41,7 @@ _PARTS = {
     "rng_state.pth": ("rng_state.pth", "rng_state_*.pth"),
 }  # fmt: skip
 _BINARY = {".safetensors", ".pt", ".pth", ".bin"}
+_NAMED = {TRAINER_STATE_NAME, "latest"}
 
 
 @dataclass(frozen=True)
@@ -75,39 +76,64 @@ def step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.rpartition("-")[2])
 
 
-def missing_part(checkpoint: Path) -> str | None:
-    """What a checkpoint lacks to continue from it as if training had not stopped; None if nothing."""
+def missing_part(checkpoint: Path, *, by_size_alone: bool = False) -> str | None:
+    """What a checkpoint lacks to continue from it as if training had not stopped; None if nothing.
+
+    Args:
+        by_size_alone: do not read the parts, which takes seconds for a checkpoint of gigabytes.
+    """
     try:
         state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
     except OSError:
         return str(TRAINER_STATE_NAME)
     except (ValueError, TypeError, AttributeError):
         return f"a whole {TRAINER_STATE_NAME}"
-    try:
-        listed = json.loads((checkpoint / STATE_FILE).read_text()).get("parts", {})
-    except FileNotFoundError:
-        # A checkpoint of plain GRPO has none: SFPO starts from it with a fresh gate.
-        if any(name.startswith("sfpo/") for row in state.log_history for name in row):
-            return STATE_FILE
-        listed = {}
-    except (OSError, ValueError, AttributeError):
-        return f"a whole {STATE_FILE}"
-    for name, size in listed.items():
-        path = checkpoint / name
-        if not path.is_file():
-            return str(name)
-        if path.stat().st_size != size:
-            return f"a part of {name} (it has {path.stat().st_size:,} of {size:,} bytes)"
+    # A file of another shape may leave any of these as it comes.
+    if type(state.global_step) is not int or state.global_step < 1 or not _are_rows(state.log_history):
+        return f"a whole {TRAINER_STATE_NAME}"
+    if (checkpoint / STATE_FILE).exists():
+        listed = _listed_parts(checkpoint / STATE_FILE)
+        if listed is None:
+            return f"a whole {STATE_FILE}"
+        if (lacking := damage(checkpoint, listed, by_size_alone=by_size_alone)) is not None:
+            return lacking
+    # A checkpoint of plain GRPO has none: SFPO starts from it with a fresh gate.
+    elif any(name.startswith("sfpo/") for row in state.log_history for name in row):
+        return STATE_FILE
     for part, names in _PARTS.items():
         if not any(True for name in names for _ in checkpoint.glob(name)):
             return part
     return None
 
 
+def _are_rows(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(row, dict) for row in value)
+
+
+def _listed_parts(path: Path) -> dict[str, Fingerprint] | None:
+    """The parts that a state of SFPO lists; None if it is not one."""
+    try:
+        state = json.loads(path.read_text())
+        rollouts, parts = (
+            state["rollouts"],
+            {name: (size, checksum) for name, (size, checksum) in state["parts"].items()},
+        )
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+    numbers = [rollouts, *(number for pair in parts.values() for number in pair)]
+    return parts if all(type(number) is int for number in numbers) else None
+
+
 def steps_made(checkpoint: Path) -> int:
     """After how many steps a checkpoint was written."""
     steps: int = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME)).global_step
     return steps
+
+
+def logged_before(checkpoint: Path) -> list[dict[str, Any]]:
+    """What was logged before a checkpoint was written, each row with its `step`."""
+    rows: list[dict[str, Any]] = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME)).log_history
+    return rows
 
 
 def to_continue_from(wanted: str | bool | None, folder: Path, processes: int) -> Path | None:
@@ -198,9 +224,9 @@ class CheckpointWriter:
     def _finish(self, checkpoint: Path) -> None:
         if self._trainer.args.should_save:
             parts = {
-                str(path.relative_to(checkpoint)): path.stat().st_size
+                str(path.relative_to(checkpoint)): fingerprint(path)
                 for path in sorted(checkpoint.rglob("*"))
-                if path.is_file() and (path.suffix in _BINARY or path.name == "latest" or path.parent != checkpoint)
+                if path.is_file() and (path.suffix in _BINARY or path.name in _NAMED or path.parent != checkpoint)
             }
             write_whole(checkpoint / STATE_FILE, json.dumps(self._state() | {"parts": parts}))
         if self._trainer.is_local_process_zero() and checkpoint.is_dir():
@@ -214,7 +240,10 @@ class CheckpointWriter:
         kept = {path for path in (place, Path(best or place)) if path.is_dir()}
         others = [Path(path) for path in sort_checkpoints(str(place.parent), use_mtime=True)]
         # One that lost a part is of less use than any other.
-        others = sorted((path for path in others if path not in kept), key=lambda path: missing_part(path) is None)
+        others = sorted(
+            (path for path in others if path not in kept),
+            key=lambda path: missing_part(path, by_size_alone=True) is None,
+        )
         for path in others[: max(0, len(others) + len(kept) - max(limit, len(kept)))]:
             _delete(path)
 
