@@ -17,7 +17,9 @@ Shapes: S seeds, E evaluations.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +30,7 @@ TOO_FEW = 3
 NEARLY = 0.95
 """The share of the baseline's best that serves as a second target."""
 Array = NDArray[np.float64]
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ def reduction(variant: Runs, baseline: Runs, amount: str, share: float = 1.0) ->
     """The reduction of `amount`, "rollouts" or "seconds", to reach the baseline's best or a share of it."""
     needed, ratio = _needed_and_ratio(variant, baseline, amount, share)
     seeds = len(variant.accuracy)
-    draws = [_needed_and_ratio(_of(variant, s), _of(baseline, s), amount, share) for s in _draws(seeds)]
+    draws = _drawn(seeds, lambda drawn: _needed_and_ratio(_of(variant, drawn), _of(baseline, drawn), amount, share))
     drawn = np.array([draw[0] for draw in draws] or [needed])
     return Reduction(
         _interval(needed, [draw[0] for draw in draws]),
@@ -107,23 +110,23 @@ def reduction(variant: Runs, baseline: Runs, amount: str, share: float = 1.0) ->
 
 def mean_interval(values: Array) -> Interval:
     """The mean of one value per seed (S,)."""
-    return _interval(float(values.mean()), [float(values[seeds].mean()) for seeds in _draws(len(values))])
+    return _interval(float(values.mean()), _drawn(len(values), lambda drawn: float(values[drawn].mean())))
 
 
 def best_interval(runs: Runs) -> Interval:
     """The maximum of a variant's curve."""
-    return _interval(best(runs), [best(_of(runs, seeds)) for seeds in _draws(len(runs.accuracy))])
+    return _interval(best(runs), _drawn(len(runs.accuracy), lambda drawn: best(_of(runs, drawn))))
 
 
 def best_evaluation_interval(runs: Runs) -> Interval:
     """The maximum of the seed-mean over evaluations, none of them averaged with its neighbours, as the last one is not."""
-    draws = [float(runs.accuracy[seeds].mean(0).max()) for seeds in _draws(len(runs.accuracy))]
+    draws = _drawn(len(runs.accuracy), lambda drawn: float(runs.accuracy[drawn].mean(0).max()))
     return _interval(float(runs.accuracy.mean(0).max()), draws)
 
 
 def band(accuracy: Array) -> tuple[Array, Array]:
     """Pointwise 95 % interval (E,), (E,) of the seed-mean of (S, E); with one seed, the values themselves."""
-    draws = [accuracy[seeds].mean(0) for seeds in _draws(len(accuracy))] or [accuracy[0]]
+    draws = _drawn(len(accuracy), lambda drawn: accuracy[drawn].mean(0)) or [accuracy[0]]
     low, high = np.quantile(np.stack(draws), (0.025, 0.975), axis=0)
     return low, high
 
@@ -142,10 +145,15 @@ def _of(runs: Runs, seeds: NDArray[np.int64]) -> Runs:
     return Runs(runs.rollouts[seeds], runs.seconds[seeds], runs.accuracy[seeds])
 
 
-def _draws(seeds: int) -> list[NDArray[np.int64]]:
+def _drawn(seeds: int, statistic: Callable[[NDArray[np.int64]], _T]) -> list[_T]:
+    """A statistic of `DRAWS` bootstrap samples of the seeds; of a single seed there are none."""
     if seeds < 2:
         return []
-    return list(np.random.default_rng(0).integers(seeds, size=(DRAWS, seeds)))
+    draws = np.random.default_rng(0).integers(seeds, size=(DRAWS, seeds))
+    # The order within a sample does not matter, and few seeds have few samples: five have 126.
+    samples, which = np.unique(np.sort(draws, axis=1), axis=0, return_inverse=True)
+    values = [statistic(sample) for sample in samples]
+    return [values[index] for index in which.ravel()]
 
 
 def _interval(value: float, draws: list[float]) -> Interval:
