@@ -162,7 +162,21 @@ def saved(tiny_model, tmp_path_factory):
         (lambda checkpoint: os.truncate(checkpoint / "trainer_state.json", 99), "a whole trainer_state.json"),
         (lambda checkpoint: (checkpoint / "trainer_state.json").write_text("[]"), "a whole trainer_state.json"),
         (lambda checkpoint: os.truncate(checkpoint / "sfpo_state.json", 20), "a whole sfpo_state.json"),
-        (lambda checkpoint: (checkpoint / "sfpo_state.json").write_text("[]"), "a whole sfpo_state.json"),
+        *(
+            (
+                lambda checkpoint, text=text: (checkpoint / "sfpo_state.json").write_text(text),
+                "a whole sfpo_state.json",
+            )
+            for text in (
+                "[]",
+                "null",
+                "{}",
+                '{"parts": null, "rollouts": 8, "gate": null}',
+                '{"parts": {"optimizer.pt": "9"}, "rollouts": 8, "gate": null}',
+                '{"parts": {}, "rollouts": 8, "gate": {}}',
+                '{"parts": {}, "rollouts": true, "gate": null}',
+            )
+        ),
         (lambda checkpoint: [path.unlink() for path in checkpoint.iterdir()], "trainer_state.json"),
     ],
 )

@@ -17,17 +17,25 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from transformers import TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, sort_checkpoints
 
+from sfpo.errors import UsageError
+from sfpo.json_object import Shape, flaw, read_object
 from sfpo.whole import sync_folder, sync_tree, write_whole
 
 _logger = logging.getLogger(__name__)
 
 STATE_FILE = "sfpo_state.json"
+_STATE: dict[str, Shape] = {
+    "parts": dict,
+    "rollouts": int,
+    "gate": (NoneType, {"entropies": [int | float], "closed": bool}),
+}
 UNFINISHED = "_unfinished"
 """The folder in which checkpoints are written. What begins with "_" is not pushed to the hub."""
 
@@ -84,13 +92,15 @@ def missing_part(checkpoint: Path) -> str | None:
     except (ValueError, TypeError, AttributeError):
         return f"a whole {TRAINER_STATE_NAME}"
     try:
-        listed = json.loads((checkpoint / STATE_FILE).read_text()).get("parts", {})
+        listed = read_object(checkpoint / STATE_FILE, _STATE, "")["parts"]
+        if flaw(listed, dict.fromkeys(listed, int)) is not None:
+            return f"a whole {STATE_FILE}"
     except FileNotFoundError:
         # A checkpoint of plain GRPO has none: SFPO starts from it with a fresh gate.
         if any(name.startswith("sfpo/") for row in state.log_history for name in row):
             return STATE_FILE
         listed = {}
-    except (OSError, ValueError, AttributeError):
+    except (OSError, UsageError):
         return f"a whole {STATE_FILE}"
     for name, size in listed.items():
         path = checkpoint / name
