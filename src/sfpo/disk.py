@@ -6,7 +6,7 @@ These are no faults of the program: the user makes room, or names another folder
 import errno
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -72,6 +72,17 @@ def make_folder(folder: Path, option: str = "output_dir") -> None:
         raise UsageError(
             f"cannot make the folder {_short(str(folder))} ({reason}): choose another --{option}"
         ) from error
+
+
+def refuse_all_but_files(folder: Path, names: Iterable[str]) -> None:
+    """Check the files that a command will read or replace. Reading a FIFO may wait for ever.
+
+    Raises:
+        UsageError: a folder, a FIFO or a device has one of the names.
+    """
+    for name in names:
+        if os.path.exists(folder / name) and not os.path.isfile(folder / name):
+            raise UsageError(f"{folder / name} is no regular file: move it away, or choose another --output_dir")
 
 
 def _in_words(number: int, name: str | bytes | int | None) -> str:

@@ -5,6 +5,7 @@ import os
 import pytest
 from kills import KILLED, WHOLE, forked, kill_at_line, kill_in_file
 
+from sfpo.disk import refusal
 from sfpo.whole import sync_tree, write_whole
 
 
@@ -43,6 +44,14 @@ def test_a_write_that_fails_leaves_the_old_file_alone(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         write_whole(path, "new")
     assert path.read_text() == "old"
+    assert [one.name for one in tmp_path.iterdir()] == ["run.json"]
+
+
+def test_a_folder_in_its_place_is_named_by_the_name_of_the_file(tmp_path):
+    (tmp_path / "run.json").mkdir()
+    with pytest.raises(IsADirectoryError) as refused:
+        write_whole(tmp_path / "run.json", "new")
+    assert refusal(refused.value) == f"Is a directory ({tmp_path / 'run.json'})"
     assert [one.name for one in tmp_path.iterdir()] == ["run.json"]
 
 

@@ -121,7 +121,7 @@ def test_answers_do_not_depend_on_their_batch(small, tmp_path, capsys):
     (torn / "completions.jsonl").write_bytes(b"".join(lines[:6]) + lines[6][:40])
     code, out, err = run(capsys, *small, "--output_dir", torn)
     assert code == 0, err
-    assert "completions.jsonl had 1 torn row, now dropped" in " ".join(out.split())
+    assert "completions.jsonl had 1 damaged row, now dropped" in " ".join(out.split())
     assert (torn / "completions.jsonl").read_bytes() == b"".join(lines)
     assert run(capsys, *small, "--batch_size", "7", "--output_dir", other)[0] == 0
     assert (other / "completions.jsonl").read_bytes() == b"".join(lines)
@@ -167,11 +167,55 @@ def test_a_killed_evaluation_ends_as_one_that_was_not(small, tmp_path, capfd, sh
 def test_settings_that_are_broken_are_refused_in_one_line(small, tmp_path, capsys):
     folder = tmp_path / "run"
     assert run(capsys, *small, "--output_dir", folder)[0] == 0
-    (folder / "settings.json").write_text('{"mod')
-    code, _, err = run(capsys, *small, "--output_dir", folder)
+    completions, settings = ((folder / name).read_text() for name in ("completions.jsonl", "settings.json"))
+    other = {"benchmarks": {"sums": None}}
+    for content, said in (
+        ('{"mod', "settings.json is not JSON"),
+        ("", "settings.json is not JSON"),
+        ("null", "settings.json holds null instead of an object: choose another --output_dir"),
+        ("[]", "settings.json holds [] instead of an object"),
+        ("{}", "settings.json has no 'model'"),
+        (json.dumps(json.loads(settings) | other), "other settings (benchmarks: {'sums': None})"),
+    ):
+        (folder / "settings.json").write_text(content)
+        code, _, err = run(capsys, *small, "--output_dir", folder)
+        assert code == 2
+        assert said in err
+        assert len(err.strip().splitlines()) == 1
+        assert (folder / "completions.jsonl").read_text() == completions
+
+
+@pytest.mark.parametrize("name", ["completions.jsonl", "settings.json", "results.json"])
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_is_refused_by_its_name(small, tmp_path, capsys, name, make):
+    make(tmp_path / name)
+    code, _, err = run(capsys, *small, "--output_dir", tmp_path)
     assert code == 2
-    assert "settings.json is not JSON" in err
+    assert f"{tmp_path / name} is no regular file: move it away" in err
     assert len(err.strip().splitlines()) == 1
+
+
+def test_damaged_rows_are_made_again_and_foreign_ones_do_not_count(small, tmp_path, capsys):
+    folder = tmp_path / "run"
+    assert run(capsys, *small, "--output_dir", folder)[0] == 0
+    whole, before = rows(folder), (folder / "results.json").read_text()
+    damaged = [
+        {name: value for name, value in whole[0].items() if name != "correct"},
+        {name: value for name, value in whole[1].items() if name != "benchmark"},
+        whole[2] | {"correct": "false"},
+        whole[3] | {"tokens": None},
+    ]
+    foreign = [whole[4] | {"id": "sum-99"}, whole[4] | {"sample": 3}, whole[4] | {"benchmark": "other"}]
+    with (folder / "completions.jsonl").open("w") as file:
+        file.writelines(json.dumps(row) + "\n" for row in [*damaged, *whole[4:], *foreign])
+    code, out, err = run(capsys, *small, "--output_dir", folder)
+    assert code == 0, err
+    said = " ".join(out.split())
+    assert said.count("completions.jsonl had 4 damaged rows, now dropped; what was asked is answered again.") == 1
+    assert said.count("completions.jsonl has 3 rows of other problems or samples, which do not count.") == 1
+    assert "26 answers are there, 4 are to come" in said
+    assert (folder / "results.json").read_text() == before
+    assert rows(folder) == [*whole[4:], *foreign, *whole[:4]]  # what is foreign is not ours to delete
 
 
 def test_what_made_the_answers_is_recorded_and_stays(small, tmp_path, capsys, monkeypatch):

@@ -113,4 +113,6 @@ def test_what_goes_on_the_same_way_adds_nothing_and_what_differs_adds_one_entry(
 def test_a_record_from_before_begins_with_an_empty_entry():
     assert entries_of({"seeds": [0]}) == [{}]
     assert entries_of({"provenance": []}) == []
+    for damaged in (None, {}, "", [None], 3):
+        assert entries_of({"provenance": damaged}) == [{}]
     assert extended(entries_of({}), {"commit": "a"}) == [{}, {"commit": "a"}]

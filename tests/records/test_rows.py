@@ -36,6 +36,15 @@ def test_torn_rows_are_dropped_and_counted(tmp_path, content, kept, torn):
     assert [one.name for one in tmp_path.iterdir()] == ["rows.jsonl"]
 
 
+def test_rows_of_another_shape_are_not_whole(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"step": 1}\n{"step": "2"}\n{"step": true}\n{"stop": 3}\n{"step": 4, "more": null}\n')
+    whole = [{"step": 1}, {"step": 4, "more": None}]
+    assert read_rows(path, {"step": int}) == whole
+    assert mend_rows(path, {"step": int}) == (whole, 3)
+    assert read_rows(path) == whole
+
+
 def test_without_a_file_there_are_no_rows(tmp_path):
     assert mend_rows(tmp_path / "rows.jsonl") == ([], 0)
     assert list(tmp_path.iterdir()) == []

@@ -186,7 +186,15 @@ def spoil(path):
                 lambda checkpoint, text=text: (checkpoint / "sfpo_state.json").write_text(text),
                 "a whole sfpo_state.json",
             )
-            for text in ("[]", "null", "{}", '{"parts": null, "rollouts": 1}', '{"parts": {"a": "b"}, "rollouts": 1}')
+            for text in (
+                "[]",
+                "null",
+                "{}",
+                '{"parts": null, "rollouts": 8, "gate": null}',
+                '{"parts": {"optimizer.pt": [9]}, "rollouts": 8, "gate": null}',
+                '{"parts": {}, "rollouts": 8, "gate": {}}',
+                '{"parts": {}, "rollouts": true, "gate": null}',
+            )
         ),
         *(
             (lambda checkpoint, name=name: spoil(checkpoint / name), f"the content that {name} was saved with")

@@ -12,17 +12,28 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from sfpo import disk, interrupt
 from sfpo.comparison import schedule
+from sfpo.comparison.lost_record import has_runs_of
 from sfpo.comparison.options import CompareOptions, parse_comparison
 from sfpo.comparison.schedule import Job
 from sfpo.comparison.screen import print_tables
 from sfpo.errors import UsageError
+from sfpo.json_object import read_object
 from sfpo.options import command_line, config_of
-from sfpo.records.comparison import collect, run_folder
+from sfpo.records.comparison import EVALUATIONS, STEPS, collect, run_folder
 from sfpo.records.lock import FolderLock
 from sfpo.records.provenance import PROVENANCE, entries_of, extended, provenance
 from sfpo.records.rows import read_rows
-from sfpo.records.run import METRICS, is_finished, missing_records
-from sfpo.records.summary import SPECIFICATION, TABLES, write_summary
+from sfpo.records.run import (
+    METRICS,
+    METRICS_ROW,
+    RUN,
+    RUN_FILES,
+    finished_after,
+    missing_records,
+    read_facts,
+    read_metrics,
+)
+from sfpo.records.summary import COMPARED, SPECIFICATION, SUMMARY, TABLES, write_summary
 from sfpo.report.page import write_report
 from sfpo.training.command import quiet_libraries
 from sfpo.whole import write_whole
@@ -55,9 +66,12 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _compare(console: Console, options: CompareOptions, arguments: Sequence[str]) -> int:
+    disk.refuse_all_but_files(options.folder, (SPECIFICATION, STEPS, EVALUATIONS, SUMMARY, TABLES))
     specification = _specification(options, arguments)
     runs = [(variant["name"], seed) for variant in specification["variants"] for seed in specification["seeds"]]
-    jobs = _jobs(options)
+    for run in runs:
+        disk.refuse_all_but_files(run_folder(options.folder, *run), RUN_FILES)
+    jobs = [job for job in _jobs(options) if finished_after(job.folder) is None]
     if options.warning:
         console.print(f"[yellow]Warning:[/] {options.warning}", soft_wrap=True)
     model, trusted = options.example.command.model, options.example.training.trust_remote_code
@@ -78,7 +92,7 @@ def _compare(console: Console, options: CompareOptions, arguments: Sequence[str]
         failed = _run(console, options, specification, jobs, at_a_time)
     except KeyboardInterrupt:
         is_stopped = True
-    finished = [run for run in runs if is_finished(run_folder(options.folder, *run))]
+    finished = [run for run in runs if finished_after(run_folder(options.folder, *run)) is not None]
     broken = _report_broken(console, options, specification, finished)
     collect(options.folder, [run for run in finished if run not in broken])
     summary = write_summary(options.folder)
@@ -87,7 +101,7 @@ def _compare(console: Console, options: CompareOptions, arguments: Sequence[str]
     console.print(f"Report  {write_report(options.folder)}", markup=False, highlight=False, soft_wrap=True)
     if is_stopped:
         for job in jobs:
-            if not is_finished(job.folder) and (step := _steps_done(job)):
+            if finished_after(job.folder) is None and (step := _steps_done(job)):
                 console.print(f"{escape(job.label)}: stopped after step {step}", highlight=False)
         raise interrupt.Interrupted
     return int(failed or bool(broken))
@@ -100,6 +114,11 @@ def _report_broken(
     broken = []
     for variant, seed in finished:
         folder = run_folder(options.folder, variant, seed)
+        if not read_facts(folder):
+            console.print(
+                f"[yellow]Warning:[/] {escape(str(folder / RUN))} is missing or broken; the run's metrics say that it finished.",
+                soft_wrap=True,
+            )
         if (missing := missing_records(folder)) is not None:
             reason = f"it finished, but {missing}"
             broken.append((variant, seed))
@@ -134,16 +153,14 @@ def _specification(options: CompareOptions, arguments: Sequence[str]) -> Specifi
         PROVENANCE: [],
     }
     if not path.exists():
-        # Hidden files are our lock, and what a comparison left that was killed while it wrote its first.
-        if options.folder.is_dir() and any(not path.name.startswith(".") for path in options.folder.iterdir()):
-            raise UsageError(f"{options.folder} holds something else than a comparison: choose another --output_dir")
+        if has_runs_of(options.folder, _jobs(options)):
+            specification[PROVENANCE] = [{}]
         return specification
-    try:
-        before = json.loads(path.read_text())
-    except ValueError as error:
-        raise UsageError(
-            f"{path} is not JSON ({error}): delete it to continue with what its runs have made, or choose another --output_dir"
-        ) from error
+    before = read_object(
+        path,
+        COMPARED | {"train": [str], "methods": [str]},
+        "delete it to continue with what its runs have made, or choose another --output_dir",
+    )
     if before["train"] != specification["train"]:
         raise UsageError(
             f"{options.folder} holds a comparison of runs with '{shlex.join(before['train'])}': give the same options to "
@@ -158,16 +175,13 @@ def _specification(options: CompareOptions, arguments: Sequence[str]) -> Specifi
 
 
 def _jobs(options: CompareOptions) -> list[Job]:
-    """What is still to run, seed by seed, so that an early stop leaves whole comparisons."""
+    """The runs that are asked for, seed by seed, so that an early stop leaves whole comparisons."""
     jobs = []
     for seed in options.seeds:
         for variant in options.variants:
             folder = run_folder(options.folder, variant.name, seed)
-            if not is_finished(folder):
-                own = ["--seed", str(seed), "--output_dir", str(folder)]
-                jobs.append(
-                    Job(f"{variant.name}, seed {seed}", folder, [*variant.arguments_with(options.train), *own])
-                )
+            own = ["--seed", str(seed), "--output_dir", str(folder)]
+            jobs.append(Job(f"{variant.name}, seed {seed}", folder, [*variant.arguments_with(options.train), *own]))
     return jobs
 
 
@@ -203,7 +217,7 @@ def _run(
                 ended.add(job.label)
                 if reason is None:
                     if missing_records(job.folder) is None:
-                        accuracy = [r["accuracy"] for r in read_rows(job.folder / METRICS) if "accuracy" in r][-1]
+                        accuracy = read_metrics(job.folder, "evaluation")[-1]["accuracy"]
                         console.print(f"{escape(job.label)}: {accuracy:.1%} at the end", highlight=False)
                     continue
                 failed = True
@@ -218,7 +232,7 @@ def _run(
 
 
 def _steps_done(job: Job) -> int:
-    return max((row.get("step", 0) for row in read_rows(job.folder / METRICS)), default=0)
+    return max((row["step"] for row in read_rows(job.folder / METRICS, METRICS_ROW)), default=0)
 
 
 def _save(options: CompareOptions, specification: Specification) -> None:

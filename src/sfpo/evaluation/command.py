@@ -73,14 +73,16 @@ def _evaluate(console: Console, options: EvalOptions, folder: Path, again: str) 
         FolderLock(folder, "sfpo eval") as lock,
         disk.writing_to(folder, lambda: f"mend that and continue with: {again}"),
     ):
-        records = EvaluationRecords(folder, _settings(options, engine_name, benchmarks))
-        missing = sum(len(b.problems) for b in benchmarks) * options.answers - len(records.rows)
-        if records.torn:
-            console.print(
-                f"[yellow]Warning:[/] {COMPLETIONS} had {records.torn} torn row{'s' if records.torn > 1 else ''}, now dropped; "
-                "the answers are made again.",
-                soft_wrap=True,
-            )
+        asked = {(b.name, problem.id, n) for b in benchmarks for problem in b.problems for n in range(options.answers)}
+        records = EvaluationRecords(folder, _settings(options, engine_name, benchmarks), asked)
+        missing = len(asked) - len(records.rows)
+        for count, said in (
+            (records.damaged, "had {} damaged row{}, now dropped; what was asked is answered again."),
+            (records.foreign, "has {} row{} of other problems or samples, which do not count."),
+        ):
+            if count:
+                written = said.format(f"{count:,}", "s" if count > 1 else "")
+                console.print(f"[yellow]Warning:[/] {COMPLETIONS} {written}", soft_wrap=True)
         if records.rows:
             console.print(
                 f"Continuing {escape(str(folder))}: {len(records.rows):,} answers are there, {missing:,} are to come."

@@ -6,11 +6,14 @@ are in both JSON files.
 """
 
 import json
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
+from sfpo import disk
 from sfpo.errors import UsageError
-from sfpo.evaluation.run import Answered, Result
+from sfpo.evaluation.run import ANSWERED, Answered, Result
+from sfpo.json_object import flaw, read_object
 from sfpo.records.provenance import PROVENANCE, Entry, entries_of, extended, provenance
 from sfpo.records.rows import append_rows, mend_rows
 from sfpo.whole import write_whole
@@ -21,21 +24,26 @@ COMPLETIONS, RESULTS, SETTINGS = "completions.jsonl", "results.json", "settings.
 class EvaluationRecords:
     """Open a folder for the evaluation that `settings` describe.
 
-    `rows` are the completions it already has. `torn` is how many lines of them a run that was killed left torn: they are
-    dropped, and made again.
+    `rows` are the completions it already has. `damaged` is how many lines were no whole row, as a run that is killed leaves
+    one: they are dropped, and made again. `foreign` is how many rows answer nothing that was asked: they stay in the file,
+    and do not count.
+
+    Args:
+        asked: benchmark, problem id and sample of every answer that belongs to the evaluation.
 
     Raises:
-        UsageError: the folder holds something else.
+        UsageError: the folder holds something else, or its settings are damaged.
     """
 
-    def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, settings: dict[str, Any], asked: AbstractSet[tuple[str, str, int]]) -> None:
         self.folder = folder
         self._is_noted = False
+        disk.refuse_all_but_files(folder, (COMPLETIONS, RESULTS, SETTINGS))
         self._settings = json.loads(json.dumps(settings))
         self._provenance = self._check()
         folder.mkdir(parents=True, exist_ok=True)
         self._write_settings()
-        self.rows, self.torn = self._read()
+        self.rows, self.damaged, self.foreign = self._read(asked)
 
     def add(self, rows: list[Answered]) -> None:
         """Append a batch, on the disk when this returns."""
@@ -72,12 +80,12 @@ class EvaluationRecords:
             return []
         if not (self.folder / COMPLETIONS).exists():
             return []  # stopped before the first answer: nothing depends on its settings
-        try:
-            before = json.loads(path.read_text())
-        except ValueError as error:
-            raise UsageError(
-                f"{path} is not JSON ({error}), so nothing says what made the completions beside it: choose another --output_dir"
-            ) from error
+        # What each setting may be is not asked: those that differ from the settings now are refused.
+        before = read_object(
+            path,
+            dict.fromkeys(self._settings, object),
+            "choose another --output_dir, since nothing else says what made the completions beside it",
+        )
         made_by = entries_of(before)
         before.pop(PROVENANCE, None)
         different = [name for name in self._settings | before if self._settings.get(name) != before.get(name)]
@@ -89,12 +97,16 @@ class EvaluationRecords:
             )
         return made_by
 
-    def _read(self) -> tuple[list[Answered], int]:
-        rows, torn = mend_rows(self.folder / COMPLETIONS)
-        once: dict[Any, Answered] = {}
-        for row in rows:  # an answer counts once, whatever wrote it twice
-            once.setdefault((row["benchmark"], row["id"], row["sample"]), row)
-        return list(once.values()), torn
+    def _read(self, asked: AbstractSet[tuple[str, str, int]]) -> tuple[list[Answered], int, int]:
+        rows, damaged = mend_rows(self.folder / COMPLETIONS, ANSWERED)
+        once: dict[tuple[str, str, int], Answered] = {}
+        foreign = 0
+        for row in rows:
+            answered = row["benchmark"], row["id"], row["sample"]
+            foreign += answered not in asked
+            if answered in asked:
+                once.setdefault(answered, row)  # an answer counts once, whatever wrote it twice
+        return list(once.values()), damaged, foreign
 
 
 def _replace(path: Path, value: dict[str, Any]) -> None:
@@ -103,6 +115,6 @@ def _replace(path: Path, value: dict[str, Any]) -> None:
 
 def _short(value: Any) -> str:
     """A setting as the user gave it; benchmarks by their sizes."""
-    if isinstance(value, dict):
+    if isinstance(value, dict) and flaw(value, {name: {"problems": int} for name in value}) is None:
         return ", ".join(f"{name} with {benchmark['problems']} problems" for name, benchmark in value.items())
     return str(value)

@@ -9,13 +9,26 @@ from typing import Any
 
 from sfpo.evaluation.engines import Engine
 from sfpo.evaluation.sampling import Completion, encode
+from sfpo.json_object import Shape
 from sfpo.records.pass_at_k import mean_pass_at_k, pass_at_1
 from sfpo.tasks.benchmarks import Benchmark, Problem
 from sfpo.tasks.templates import as_prompt
 
 Answered = dict[str, Any]
-"""One completion with its verdict, as `completions.jsonl` has it: benchmark, id, sample, prompt, completion, answer,
-status (see `sfpo.grading.Status`), correct, tokens, cut_off."""
+"""One completion with its verdict, as `completions.jsonl` has it."""
+ANSWERED: dict[str, Shape] = {
+    "benchmark": str,
+    "id": str,
+    "sample": int,
+    "prompt": str,
+    "completion": str,
+    "answer": str,
+    "status": str,
+    "correct": bool,
+    "tokens": int,
+    "cut_off": bool,
+}
+"""What such a row has; for `status` see `sfpo.grading.Status`."""
 
 
 @dataclass(frozen=True)

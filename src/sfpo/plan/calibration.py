@@ -13,8 +13,7 @@ from sfpo.plan import seconds
 from sfpo.plan.architecture import Architecture
 from sfpo.plan.hardware import Efficiency, Hardware
 from sfpo.plan.workload import Workload
-from sfpo.records.rows import read_rows
-from sfpo.records.run import CONFIG, METRICS
+from sfpo.records.run import CONFIG, METRICS, read_metrics
 
 Settings = dict[str, Any]
 
@@ -92,7 +91,7 @@ def read_run(folder: Path) -> Run:
     if not (folder / CONFIG).is_file() or not (folder / METRICS).is_file():
         raise UsageError(f"{folder} is not a folder that sfpo train wrote: it should hold {CONFIG} and {METRICS}")
     settings = yaml.safe_load((folder / CONFIG).read_text())
-    rows = [row for row in read_rows(folder / METRICS) if row["kind"] == "train" and "sfpo/update_seconds" in row]
+    rows = [row for row in read_metrics(folder, "train") if "sfpo/update_seconds" in row]
     if not rows:
         raise UsageError(f"{folder} holds no training step yet: let it run for two steps")
     previous = {"step": 0, "num_tokens": 0.0, "sfpo/rollouts": 0.0}

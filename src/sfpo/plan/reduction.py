@@ -1,15 +1,15 @@
 """From fewer rollouts to less time: the wall-clock reduction of a K whose rollout reduction is known."""
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
 
 from sfpo.errors import UsageError
+from sfpo.json_object import flaw, read_object
 from sfpo.options import config_of
 from sfpo.plan.seconds import StepSeconds
 from sfpo.records.settings import settings_of_variant
-from sfpo.records.summary import SPECIFICATION, SUMMARY
+from sfpo.records.summary import COMPARED, SPECIFICATION, SUMMARY
 
 
 @dataclass(frozen=True)
@@ -59,16 +59,20 @@ def read_reductions(given: list[str]) -> dict[int, float]:
 
 def _of_comparison(folder: Path) -> dict[int, float]:
     """The largest rollout reduction of each K among the comparison's SFPO variants."""
-    comparison, summary = (json.loads((folder / name).read_text()) for name in (SPECIFICATION, SUMMARY))
+    remedy = "let sfpo compare finish again"
+    comparison = read_object(folder / SPECIFICATION, COMPARED | {"train": [str]}, remedy)
+    summary = read_object(folder / SUMMARY, {"variants": dict}, remedy)
     configuration = config_of(comparison["train"])
     best: dict[int, float] = {}
     for variant in comparison["variants"]:
         # A variant has no reduction if it did not run, never reached the target or was there from the start.
-        reduction = summary["variants"].get(variant["name"], {}).get("rollout_reduction", {})
-        value = reduction.get("value")
-        if variant["method"] == "sfpo" and value and "from_start" not in reduction:
+        figures = summary["variants"].get(variant["name"])
+        if variant["method"] != "sfpo" or flaw(figures, {"rollout_reduction": {"value": int | float}}) is not None:
+            continue
+        reduction = figures["rollout_reduction"]
+        if reduction["value"] and "from_start" not in reduction:
             k = settings_of_variant(comparison, variant, configuration)["inner_steps"]
-            best[k] = max(value, best.get(k, 0.0))
+            best[k] = max(reduction["value"], best.get(k, 0.0))
     if not best:
         raise UsageError(f"{folder} holds no sfpo variant with a rollout reduction: let sfpo compare finish")
     return best

@@ -6,8 +6,8 @@ import io
 from pathlib import Path
 from typing import Any
 
-from sfpo.records.rows import Row, read_rows
-from sfpo.records.run import METRICS, spent
+from sfpo.records.rows import Row
+from sfpo.records.run import evaluations_due, read_metrics, spent
 from sfpo.whole import write_whole
 
 STEPS, EVALUATIONS = "steps.csv", "evaluations.csv"
@@ -41,10 +41,10 @@ def run_folder(folder: Path, variant: str, seed: int) -> Path:
 
 
 def rows_of_run(folder: Path) -> tuple[list[Row], list[Row]]:
-    """Steps and evaluations of one run; `seconds` count rollouts and updates up to an evaluation."""
-    rows = read_rows(folder / METRICS)
-    logged = [row for row in rows if row["kind"] == "train"]
+    """Steps and evaluations of a finished run that lacks none of its records; `seconds` count rollouts and updates up to an evaluation."""
+    logged = read_metrics(folder, "train")
     so_far = spent(logged)
+    compared = so_far.keys() & evaluations_due(folder)
     steps = [
         {"step": row["step"], **{name: row.get(key, "") for name, key in KEYS_OF_STEPS.items()}} for row in logged
     ]
@@ -55,8 +55,8 @@ def rows_of_run(folder: Path) -> tuple[list[Row], list[Row]]:
             "seconds": so_far[row["step"]][1],
             **{name: row[name] for name in _EVALUATED},
         }
-        for row in rows
-        if row["kind"] == "evaluation" and row["step"] in so_far
+        for row in read_metrics(folder, "evaluation")
+        if row["step"] in compared
     ]
     return steps, evaluations
 

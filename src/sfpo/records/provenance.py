@@ -18,6 +18,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from sfpo.json_object import flaw
+
 PROVENANCE = "provenance"
 """The key under which a record keeps its entries."""
 
@@ -57,9 +59,9 @@ def extended(known: Sequence[Entry], now: Entry) -> list[Entry]:
 
 
 def entries_of(record: dict[str, Any]) -> list[Entry]:
-    """The entries of a record to extend; a single empty one if the record began before records had entries."""
-    entries: list[Entry] = record.get(PROVENANCE, [{}])
-    return entries
+    """The entries of a record to extend; a single empty one if it has none that can be read, as before records had them."""
+    entries: Any = record.get(PROVENANCE)
+    return [{}] if flaw(entries, [dict]) is not None else list(entries)
 
 
 def commit(package: Path, *others: Path) -> str | None:

@@ -6,19 +6,24 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from sfpo.json_object import Shape, flaw
 from sfpo.whole import write_whole
 
 Row = dict[str, Any]
 
 
-def read_rows(path: Path) -> list[Row]:
-    """The rows of a file, without lines that are no whole row; none if there is no file."""
-    return _rows_and_torn(path)[0]
+def read_rows(path: Path, shape: dict[str, Shape] | None = None) -> list[Row]:
+    """The rows of a file, without lines that are no whole row; none if there is no file.
+
+    Args:
+        shape: what every row must have; a row without it is not whole.
+    """
+    return _rows_and_torn(path, shape)[0]
 
 
-def mend_rows(path: Path) -> tuple[list[Row], int]:
+def mend_rows(path: Path, shape: dict[str, Shape] | None = None) -> tuple[list[Row], int]:
     """The rows of a file that will be added to, and how many lines it had that are no whole row; those are dropped."""
-    rows, torn = _rows_and_torn(path)
+    rows, torn = _rows_and_torn(path, shape)
     if torn or (rows and not path.read_bytes().endswith(b"\n")):
         replace_rows(path, rows)
     return rows, torn
@@ -37,13 +42,13 @@ def replace_rows(path: Path, rows: Iterable[Row]) -> None:
     write_whole(path, "".join(_line(row) for row in rows))
 
 
-def _rows_and_torn(path: Path) -> tuple[list[Row], int]:
+def _rows_and_torn(path: Path, shape: dict[str, Shape] | None) -> tuple[list[Row], int]:
     if not path.exists():
         return [], 0
     # Only "\n" ends a row: a completion may hold the other characters at which splitlines() splits. A torn row may end in
     # the middle of a character.
     lines = [line for line in path.read_bytes().split(b"\n") if line.strip()]
-    rows = [row for row in map(_row, lines) if row is not None]
+    rows = [row for row in map(_row, lines) if row is not None and flaw(row, shape or {}) is None]
     return rows, len(lines) - len(rows)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from sfpo.json_object import Shape, read_object
 from sfpo.model.label import model_label
 from sfpo.records import efficiency
 from sfpo.records.comparison import read_evaluations
@@ -15,6 +16,16 @@ from sfpo.records.rows import Row
 from sfpo.whole import write_whole
 
 SPECIFICATION, SUMMARY, TABLES = "comparison.json", "summary.json", "summary.md"
+
+COMPARED: dict[str, Shape] = {
+    "command": [str],
+    "model": str,
+    "task": str,
+    "seeds": [int],
+    "variants": [{"name": str, "method": str, "settings": dict, "baseline": str}],
+    "failed": dict,
+}
+"""What `comparison.json` has for a summary."""
 
 Summary = dict[str, Any]
 NEARLY_REDUCTION = {name: f"{name}_reduction_to_{efficiency.NEARLY:g}" for name in ("rollout", "time")}
@@ -31,7 +42,7 @@ def write_summary(folder: Path) -> Summary:
 
 def summarise(folder: Path) -> Summary:
     """Every figure of a comparison; a number that would be infinite ("never", or a reduction "from the start") is None."""
-    specification = json.loads((folder / SPECIFICATION).read_text())
+    specification = read_object(folder / SPECIFICATION, COMPARED, "repeat sfpo compare")
     rows = read_evaluations(folder)
     of_variant: dict[str, dict[int, list[Row]]] = {}
     for row in rows:

@@ -12,7 +12,16 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from sfpo.grading import whole_text
 from sfpo.records.provenance import PROVENANCE, entries_of, extended, provenance
 from sfpo.records.rows import Row, append_rows, mend_rows, read_rows, replace_rows
-from sfpo.records.run import COMPLETIONS, CONFIG, METRICS, RUN, model_files, read_facts
+from sfpo.records.run import (
+    COMPLETIONS,
+    CONFIG,
+    METRICS,
+    METRICS_ROW,
+    RUN,
+    model_files,
+    read_facts,
+    read_metrics,
+)
 from sfpo.tasks.task import Reward
 from sfpo.training.held_out import Evaluation
 from sfpo.whole import write_whole
@@ -53,12 +62,12 @@ class RunRecords:
             return []
         said = []
         for name in (METRICS, COMPLETIONS):
-            rows, torn = mend_rows(self.folder / name)
+            rows, torn = mend_rows(self.folder / name, METRICS_ROW if name == METRICS else {"step": int})
             if torn:
                 said.append(f"{name} had {torn} torn row{'s' if torn > 1 else ''}, now dropped.")
-            kept = [row for row in rows if type(row.get("step")) is int]
+            kept = rows
             if not keep:
-                kept = [row for row in kept if row["step"] <= step and row.get("kind") != "summary"]
+                kept = [row for row in rows if row["step"] <= step and row.get("kind") != "summary"]
             if name == METRICS and (lost := _lost(kept, logged)):
                 said.append(
                     f"{name} had lost {len(lost)} row{'s' if len(lost) > 1 else ''} of training, now made again."
@@ -93,13 +102,13 @@ class RunRecords:
     def evaluation_at(self, step: int) -> Evaluation | None:
         """An evaluation made before, when a run is continued."""
         for row in self.evaluations():
-            if row.get("step") == step:
+            if row["step"] == step:
                 return Evaluation(**{name: row[name] for name in Evaluation.__dataclass_fields__})
         return None
 
     def evaluations(self) -> list[Row]:
         """The rows of all evaluations so far."""
-        return [row for row in read_rows(self.folder / METRICS) if row.get("kind") == "evaluation"]
+        return read_metrics(self.folder, "evaluation")
 
     def has_metrics(self, kind: str, step: int, **values: Any) -> bool:
         """Whether a row of this kind and step has these values."""

@@ -6,8 +6,9 @@ from typing import Any
 
 import yaml
 
+from sfpo.disk import refuse_all_but_files
 from sfpo.errors import UsageError
-from sfpo.records.run import METRICS, is_finished, missing_model, read_configuration, read_facts
+from sfpo.records.run import METRICS, RUN_FILES, finished_after, missing_model, read_configuration
 from sfpo.training.options import Parsed
 from sfpo.trl.checkpoint import UNFINISHED, checkpoints_in, missing_part, newest_complete, step_of
 
@@ -34,6 +35,9 @@ def start_of(parsed: Parsed) -> Start:
         UsageError: the folder holds what the run would overwrite, or not what it is to continue from.
     """
     folder, wanted = Path(parsed.training.output_dir), parsed.training.resume_from_checkpoint
+    refuse_all_but_files(folder, RUN_FILES)
+    if (folder / UNFINISHED).exists() and not (folder / UNFINISHED).is_dir():
+        raise UsageError(f"{folder / UNFINISHED}, where checkpoints are written, is no folder: move it away")
     if wanted is None:
         return _begin(folder, parsed)
     if str(wanted).lower() in ("last", "true"):
@@ -60,11 +64,11 @@ def _begin(folder: Path, parsed: Parsed) -> Start:
         raise UsageError(
             f"{folder} already holds a run: continue it with --resume_from_checkpoint last, or choose another --output_dir"
         )
-    if is_finished(folder):
+    if finished_after(folder) is not None:
         raise UsageError(f"{folder} already holds a finished run: choose another --output_dir")
     notes = [f"Not used: {said}." for said in newest.skipped]
     if (folder / METRICS).exists():
-        if different := _differences(read_configuration(folder), parsed):
+        if different := differences(read_configuration(folder), parsed):
             raise UsageError(
                 f"{folder} holds the beginning of a run with other settings ({different}), which was stopped before its first "
                 "checkpoint: repeat those to start it again, or choose another --output_dir"
@@ -78,13 +82,13 @@ def _last(folder: Path, max_steps: int) -> Start:
     notes = [f"Skipped: {said}." for said in newest.skipped]
     if newest.checkpoint is not None:
         return Start(newest.checkpoint, notes=notes)
-    if is_finished(folder):
+    if (steps := finished_after(folder)) is not None:
         if (lacking := missing_model(folder)) is not None:
             raise UsageError(
                 f"{folder} holds a finished run that lacks {lacking}, and no checkpoint to make it from: "
                 "train again in another --output_dir"
             )
-        if max_steps <= read_facts(folder).get("steps", max_steps):
+        if max_steps <= steps:
             return Start(nothing_left=True, notes=notes)
         raise UsageError(
             f"{folder} holds a finished run that kept no checkpoint to continue from: choose another --output_dir"
@@ -97,8 +101,8 @@ def _last(folder: Path, max_steps: int) -> Start:
     raise UsageError(f"{folder} holds no{lacking}: start without --resume_from_checkpoint")
 
 
-def _differences(before: dict[str, Any], parsed: Parsed) -> str:
-    """The settings that differ, with their values before."""
+def differences(before: dict[str, Any], parsed: Parsed) -> str:
+    """The settings that differ from a run's configuration, with their values before; empty if none does."""
     now = yaml.safe_load(yaml.safe_dump(parsed.effective()))
     return ", ".join(
         f"{name}: {before[name]}" for name in before.keys() & now.keys() - {"output_dir"} if before[name] != now[name]

@@ -17,17 +17,25 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from transformers import TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, sort_checkpoints
 
-from sfpo.whole import Fingerprint, damage, fingerprint, sync_folder, sync_tree, write_whole
+from sfpo.errors import UsageError
+from sfpo.json_object import Shape, flaw, read_object
+from sfpo.whole import damage, fingerprint, sync_folder, sync_tree, write_whole
 
 _logger = logging.getLogger(__name__)
 
 STATE_FILE = "sfpo_state.json"
+_STATE: dict[str, Shape] = {
+    "parts": dict,
+    "rollouts": int,
+    "gate": (NoneType, {"entropies": [int | float], "closed": bool}),
+}
 UNFINISHED = "_unfinished"
 """The folder in which checkpoints are written. What begins with "_" is not pushed to the hub."""
 
@@ -89,39 +97,25 @@ def missing_part(checkpoint: Path, *, by_size_alone: bool = False) -> str | None
     except (ValueError, TypeError, AttributeError):
         return f"a whole {TRAINER_STATE_NAME}"
     # A file of another shape may leave any of these as it comes.
-    if type(state.global_step) is not int or state.global_step < 1 or not _are_rows(state.log_history):
+    if type(state.global_step) is not int or state.global_step < 1 or flaw(state.log_history, [{}]) is not None:
         return f"a whole {TRAINER_STATE_NAME}"
-    if (checkpoint / STATE_FILE).exists():
-        listed = _listed_parts(checkpoint / STATE_FILE)
-        if listed is None:
-            return f"a whole {STATE_FILE}"
-        if (lacking := damage(checkpoint, listed, by_size_alone=by_size_alone)) is not None:
-            return lacking
-    # A checkpoint of plain GRPO has none: SFPO starts from it with a fresh gate.
-    elif any(name.startswith("sfpo/") for row in state.log_history for name in row):
-        return STATE_FILE
+    try:
+        listed = read_object(checkpoint / STATE_FILE, _STATE, "")["parts"]
+    except FileNotFoundError:
+        # A checkpoint of plain GRPO has none: SFPO starts from it with a fresh gate.
+        if any(name.startswith("sfpo/") for row in state.log_history for name in row):
+            return STATE_FILE
+        listed = {}
+    except (OSError, UsageError):
+        return f"a whole {STATE_FILE}"
+    if flaw(listed, {name: [int] for name in listed}) is not None or any(len(pair) != 2 for pair in listed.values()):
+        return f"a whole {STATE_FILE}"
+    if (lacking := damage(checkpoint, listed, by_size_alone=by_size_alone)) is not None:
+        return lacking
     for part, names in _PARTS.items():
         if not any(True for name in names for _ in checkpoint.glob(name)):
             return part
     return None
-
-
-def _are_rows(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(row, dict) for row in value)
-
-
-def _listed_parts(path: Path) -> dict[str, Fingerprint] | None:
-    """The parts that a state of SFPO lists; None if it is not one."""
-    try:
-        state = json.loads(path.read_text())
-        rollouts, parts = (
-            state["rollouts"],
-            {name: (size, checksum) for name, (size, checksum) in state["parts"].items()},
-        )
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return None
-    numbers = [rollouts, *(number for pair in parts.values() for number in pair)]
-    return parts if all(type(number) is int for number in numbers) else None
 
 
 def steps_made(checkpoint: Path) -> int:

@@ -21,6 +21,7 @@ from verl.trainer.ppo.utils import Role
 from verl.trainer.ppo.v1.trainer_base import register_trainer
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 
+from sfpo.json_object import Shape, read_object
 from sfpo.settings import ask_gate
 from sfpo.verl.config import read_settings, refuse_what_is_wrong
 from sfpo.verl.whole_passes import WholePassTrustRegion
@@ -28,6 +29,7 @@ from sfpo.verl.worker import SlowFastActorRolloutRefWorker
 from sfpo.whole import write_whole
 
 STATE_FILE = "sfpo_state.json"
+_STATE: dict[str, Shape] = {"gate": {"entropies": [int | float], "closed": bool}}
 
 
 @register_trainer("sfpo")
@@ -105,7 +107,8 @@ class SFPOTrainer(PPOTrainerSync):
         folder = Path(self.config.trainer.resume_from_path) if resumed else self._checkpoint_folder()
         # A checkpoint of plain GRPO has none: SFPO then starts from it with a fresh gate.
         if (path := folder / STATE_FILE).exists():
-            self.gate.load_state_dict(json.loads(path.read_text())["gate"])
+            remedy = "continue from another checkpoint with trainer.resume_mode=resume_path"
+            self.gate.load_state_dict(read_object(path, _STATE, remedy)["gate"])
 
     def _checkpoint_folder(self) -> Path:
         return Path(self.config.trainer.default_local_dir) / f"global_step_{self.global_steps}"
