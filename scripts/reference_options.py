@@ -70,7 +70,7 @@ def page() -> str:
     text += "\n## `sfpo compare`\n\nEvery option of `sfpo train` that is not listed here goes to every run.\n\n"
     text += _of_parser("sfpo.comparison.command")
     text += "\n## `sfpo eval`\n\n" + _of_dataclass(EvalOptions)
-    for command, module in (("plan", "plan"), ("grade", "grading"), ("report", "report")):
+    for command, module in (("plan", "plan"), ("grade", "grading"), ("report", "report"), ("doctor", "doctor")):
         text += f"\n## `sfpo {command}`\n\n" + _of_parser(f"sfpo.{module}.command")
     return text
 

@@ -29,6 +29,7 @@ _COMMANDS = {
     "eval": _Command("sfpo.evaluation.command", "sfpo.evaluation.options"),
     "grade": _Command("sfpo.grading.command", needs_torch=False),
     "report": _Command("sfpo.report.command", needs_torch=False),
+    "doctor": _Command("sfpo.doctor.command", needs_torch=False),
     "completion": _Command("sfpo.completion", needs_torch=False),
 }
 
@@ -41,6 +42,7 @@ _HELP = """usage: sfpo COMMAND ...
   eval       answer maths benchmarks with a model: pass@1 with its interval, pass@k, every answer with its verdict
   grade      grade one answer, or a file of answers, against the right ones
   report     write a run or a comparison as one HTML page, and its figures as PNG
+  doctor     check this installation and this machine: what works, what does not, the command that mends it
   completion print the script that completes these commands in bash or zsh
 
 sfpo COMMAND --help lists a command's options; sfpo --version prints the version."""

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from sfpo.comparison import first_look as compare
+from sfpo.doctor import command as doctor
 from sfpo.errors import UsageError
 from sfpo.evaluation import options as evaluate
 from sfpo.grading import command as grade
@@ -58,6 +59,7 @@ def _all_commands(file: dict[str, str]) -> argparse.ArgumentParser:
         "eval": [evaluate.parser_of()],
         "grade": [grade.parser()],
         "report": [report.parser()],
+        "doctor": [doctor.parser()],
         "completion": [_parser()],
     }
     for name, parents in parsers.items():

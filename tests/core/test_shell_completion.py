@@ -43,6 +43,8 @@ def script(tmp_path_factory):
         ("eval --benchmarks math", "math500"),
         ("grade --g", "--gold"),
         ("report --p", "--png"),
+        ("doc", "doctor"),
+        ("doctor --j", "--json"),
     ],
 )
 def test_bash_offers_commands_options_and_names(script, typed, offered):

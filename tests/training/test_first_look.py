@@ -93,6 +93,87 @@ def test_a_mistake_is_one_line_that_says_how_to_mend_it(refused, arguments, said
     assert said in refused("train", *arguments.split(), *dry)
 
 
+@pytest.fixture
+def folder_with_a_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    (tmp_path / "dangling").symlink_to("nowhere")
+
+
+PLACES = [
+    ("--output_dir file", "file is not a folder: choose another --output_dir"),
+    ("--output_dir dangling", "dangling is not a folder: choose another --output_dir"),
+    ("--output_dir file/run", "cannot make the folder file/run (Not a directory): choose another --output_dir"),
+    ("--output_dir /proc/run", "cannot make the folder /proc/run"),
+    ("--output_dir " + "x" * 300, "(File name too long): choose another --output_dir"),
+    ("--model ./nope", "there is no model folder ./nope"),
+    ("--model nope.gguf", "there is no file nope.gguf"),
+    ("--model file", "file is a file: give the folder of a saved model"),
+    ("--model .", ". holds no config.json"),
+    ("--max_completion_length 12801", "is more than embedded can read: 12,800 tokens at most"),
+    ("--task file --data_path nope.jsonl", "there is no file nope.jsonl: give one with --data_path"),
+    ("--num_generations 3", "a batch of 128 completions is not made of whole groups of --num_generations 3"),
+    ("--model some/model --num_generations 5", "a batch of 8 completions is not made of whole groups"),
+]
+
+
+@pytest.mark.usefixtures("folder_with_a_file")
+@pytest.mark.parametrize(("arguments", "said"), PLACES)
+@pytest.mark.parametrize("dry", [[], ["--dry_run"]], ids=["run", "dry_run"])
+def test_what_cannot_be_read_or_written_is_refused_at_once(refused, arguments, said, dry):
+    assert said in refused("train", *arguments.split(), *dry)
+
+
+@pytest.mark.usefixtures("folder_with_a_file")
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("compare --output_dir file", "file is not a folder"),
+        ("compare --output_dir c --model ./nope", "there is no model folder ./nope"),
+        ("compare --output_dir c --sweep max_completion_length=40,12801", "is more than embedded can read"),
+        ("compare --output_dir c --num_generations 3", "not made of whole groups"),
+        ("eval --output_dir file", "file is not a folder"),
+        ("eval --model ./nope", "there is no model folder ./nope"),
+    ],
+)
+def test_so_do_the_other_commands(refused, arguments, said):
+    assert said in refused(*arguments.split())
+
+
+def test_what_is_looked_at_is_left_as_it_was(tmp_path, monkeypatch):
+    from sfpo.training.first_look import first_look
+
+    monkeypatch.chdir(tmp_path)
+    first_look(["--output_dir", "a/b"])
+    first_look([])
+    first_look(["--num_generations", "4", "--per_device_train_batch_size", "2", "--gradient_accumulation_steps", "2"])
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    first_look(["--num_generations", "3"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_later_process_of_a_run_leaves_the_folder_to_the_first(tmp_path, monkeypatch):
+    from sfpo.records.lock import FolderLock
+    from sfpo.training.first_look import first_look
+
+    monkeypatch.setenv("RANK", "1")
+    with FolderLock(tmp_path / "run", "sfpo train"):
+        first_look(["--output_dir", str(tmp_path / "run")])
+
+
+def test_the_limit_is_stated_only_where_the_file_says_all(tmp_path):
+    from sfpo.model.source import stated_readable
+
+    def stated(text):
+        (tmp_path / "config.json").write_text(text)
+        return stated_readable(str(tmp_path))
+
+    assert stated('{"max_position_embeddings": 64, "rope_parameters": {}}') == 6400
+    assert stated('{"text_config": {"max_position_embeddings": 64, "rope_parameters": {}}}') == 6400
+    for unsure in ('{"max_position_embeddings": 64}', '{"n_positions": 64}', "[]", "{", '{"rope_parameters": {}}'):
+        assert stated(unsure) is None
+
+
 def test_a_task_that_is_a_file_is_told_how_to_write_it(refused, tmp_path):
     path = tmp_path / "my problems.jsonl"
     path.write_text("{}")
@@ -142,6 +223,14 @@ def test_what_is_right_is_let_through(tmp_path):
         ["compare", "--output_dir", "c", "--max_steps", "-5"],
         ["eval", "--benchmarks", "math50"],
         ["eval", "--top_p", "nan"],
+        ["train", "--output_dir", "/dev/null"],
+        ["train", "--output_dir", "/proc/run"],
+        ["train", "--max_completion_length", "999999"],
+        ["train", "--model", "./nope"],
+        ["train", "--task", "file", "--data_path", "nope.jsonl"],
+        ["train", "--num_generations", "3"],
+        ["compare", "--output_dir", "/dev/null"],
+        ["eval", "--output_dir", "/dev/null"],
     ],
     ids=" ".join,
 )

@@ -11,7 +11,8 @@ from sfpo.errors import UsageError
 from sfpo.methods import METHODS, method_named, refuse_contradiction
 from sfpo.nearest import did_you_mean
 from sfpo.options import Parser, check_at_least, flags, value_of, with_underscores
-from sfpo.training.first_look import check, check_names, look_at_hub
+from sfpo.records.lock import refuse_unwritable
+from sfpo.training.first_look import check, check_names, look_at_hub, look_at_model
 from sfpo.training.known_options import as_number, check_values, known_options
 
 _HELP = """Train with several methods and seeds on one task, and measure how many rollouts and seconds each needs to reach
@@ -45,7 +46,9 @@ def first_look(arguments: Sequence[str]) -> None:
         UsageError: see `asked`.
     """
     wanted = asked(arguments)
+    refuse_unwritable(wanted.folder, "sfpo compare")
     for variant in wanted.variants:
+        look_at_model(variant.arguments_with(wanted.train))
         look_at_hub(variant.arguments_with(wanted.train))
 
 

@@ -4,13 +4,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from os.path import isdir
+from pathlib import Path
 
 from sfpo.errors import UsageError
 from sfpo.fields import options_of
 from sfpo.model import hub
 from sfpo.model.embedded import EMBEDDED
+from sfpo.model.source import source_of
 from sfpo.nearest import unknown
 from sfpo.options import Parser, add_option, check_at_least, with_underscores
+from sfpo.records.lock import refuse_unwritable
 from sfpo.tasks.catalog import KNOWN, SIX, names_of
 from sfpo.tasks.templates import TEMPLATES, check_template
 
@@ -96,6 +99,9 @@ def first_look(arguments: Sequence[str]) -> None:
         UsageError: see `parse`.
     """
     options = parse(arguments)
+    source_of(options.model)
+    if options.output_dir is not None:
+        refuse_unwritable(Path(options.output_dir), "sfpo eval")
     hub.look(options.model, options.data_path is None and any(name in KNOWN for name in options.benchmarks))
 
 

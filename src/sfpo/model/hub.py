@@ -15,7 +15,8 @@ from sfpo.nearest import did_you_mean
 PATIENCE = 4.0
 """Seconds to wait for a connection."""
 _ENDPOINT = "https://huggingface.co"
-_OFFLINE = "HF_HUB_OFFLINE"
+OFFLINE = "HF_HUB_OFFLINE"
+"""The environment variable that keeps the libraries from asking the hub."""
 
 
 def is_on_hub(model: str) -> bool:
@@ -40,26 +41,35 @@ def look(model: str, needs_data: bool) -> None:
     wants_model = is_on_hub(model) and Path(model).suffix != ".gguf"
     if not (wants_model or needs_data):
         return
-    endpoint = os.environ.get("HF_ENDPOINT", _ENDPOINT)
-    is_offline = os.environ.get(_OFFLINE, "").upper() in ("1", "ON", "YES", "TRUE")
-    if not is_offline and answers(endpoint):
+    chosen = is_offline()
+    if not chosen and answers(endpoint()):
         return
-    os.environ[_OFFLINE] = "1"  # before the cache is asked, since huggingface_hub reads it when it is imported
+    os.environ[OFFLINE] = "1"  # before the cache is asked, since huggingface_hub reads it when it is imported
     if wants_model and not _is_cached(model):
-        why = f"{_OFFLINE} is set" if is_offline else f"{endpoint} does not answer"
+        why = f"{OFFLINE} is set" if chosen else f"{endpoint()} does not answer"
         raise UsageError(
             f"cannot load the model '{model}'{did_you_mean(model, [EMBEDDED])}: {why}, and the cache has no copy; connect, "
             "or give a local folder or a .gguf file"
         )
 
 
-def answers(endpoint: str) -> bool:
+def endpoint() -> str:
+    """The hub's address."""
+    return os.environ.get("HF_ENDPOINT", _ENDPOINT)
+
+
+def is_offline() -> bool:
+    """Whether the user has chosen not to ask the hub."""
+    return os.environ.get(OFFLINE, "").upper() in ("1", "ON", "YES", "TRUE")
+
+
+def answers(address: str) -> bool:
     """Whether a connection to the address, or to the proxy before it, can be made within `PATIENCE` seconds."""
     made = threading.Event()
 
     def connect() -> None:
         try:
-            with socket.create_connection(_first_hop(endpoint), timeout=PATIENCE):
+            with socket.create_connection(_first_hop(address), timeout=PATIENCE):
                 made.set()
         except (OSError, ValueError):
             pass
@@ -71,12 +81,12 @@ def answers(endpoint: str) -> bool:
     return made.is_set()
 
 
-def _first_hop(endpoint: str) -> tuple[str, int]:
-    address = urlsplit(endpoint)
-    proxy = getproxies().get(address.scheme)
-    if proxy and not proxy_bypass(address.hostname or ""):
-        address = urlsplit(proxy if "//" in proxy else f"//{proxy}", scheme="http")
-    return address.hostname or "", address.port or (443 if address.scheme == "https" else 80)
+def _first_hop(address: str) -> tuple[str, int]:
+    hop = urlsplit(address)
+    proxy = getproxies().get(hop.scheme)
+    if proxy and not proxy_bypass(hop.hostname or ""):
+        hop = urlsplit(proxy if "//" in proxy else f"//{proxy}", scheme="http")
+    return hop.hostname or "", hop.port or (443 if hop.scheme == "https" else 80)
 
 
 def _is_cached(model: str) -> bool:

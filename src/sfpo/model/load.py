@@ -1,10 +1,7 @@
 """Models by name: the embedded one, hub ids, local folders (LoRA weights too), GGUF files."""
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from os.path import exists, isdir, isfile
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,10 +9,7 @@ from peft import PeftModel
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from sfpo.errors import UsageError
-from sfpo.model.embedded import EMBEDDED, MODEL_PATH
-
-ADAPTER = "adapter_config.json"
-_FAR_BEYOND = 100
+from sfpo.model.source import base_of_adapter, readable, said_by, source_of
 
 
 def resolve(name: str, trust_remote_code: bool = False) -> tuple[str, dict[str, Any]]:
@@ -24,11 +18,11 @@ def resolve(name: str, trust_remote_code: bool = False) -> tuple[str, dict[str, 
     Raises:
         UsageError: the path does not exist, or the model is not a causal language model.
     """
-    source, keywords = (str(MODEL_PATH), {}) if name == EMBEDDED else _source(name)
+    source, keywords = source_of(name)
     # Always said, yes or no: transformers asks the terminal where nothing is said, and a "y" on stdin would be the answer.
     keywords["trust_remote_code"] = trust_remote_code
     with _one_line(f"the model '{name}'"):
-        config = AutoConfig.from_pretrained(_base_of_adapter(source) or source, **keywords)
+        config = AutoConfig.from_pretrained(base_of_adapter(source) or source, **keywords)
     architectures = config.architectures or []
     if not isinstance(architectures, list):
         raise UsageError(f"cannot load the model '{name}': its config.json has architectures that are no list")
@@ -45,18 +39,15 @@ def resolve(name: str, trust_remote_code: bool = False) -> tuple[str, dict[str, 
 def longest_readable(name: str, trust_remote_code: bool = False) -> int | None:
     """The tokens beyond which a model cannot read, or nobody means it to; None where it has no limit.
 
-    A model with learned positions has no more than those. Rotary ones go on past the positions that they were trained on, worse
-    and worse; a hundred times as many are a slip of the pen.
-
     Raises:
         UsageError: see `resolve`.
     """
     source, keywords = resolve(name, trust_remote_code)
     with _one_line(f"the model '{name}'"):
-        config = AutoConfig.from_pretrained(_base_of_adapter(source) or source, **keywords).get_text_config()
+        config = AutoConfig.from_pretrained(base_of_adapter(source) or source, **keywords).get_text_config()
     positions = getattr(config, "max_position_embeddings", None)
     is_rotary = getattr(config, "rope_parameters", None) is not None
-    return positions * (_FAR_BEYOND if is_rotary else 1) if isinstance(positions, int) else None
+    return readable(positions, is_rotary)
 
 
 def load_tokenizer(name: str, trust_remote_code: bool = False) -> Any:
@@ -89,7 +80,7 @@ def load_model(name: str, trust_remote_code: bool = False, **from_pretrained: An
     options = {name: value for name, value in from_pretrained.items() if value is not None}
     options["dtype"] = options.get("dtype", torch.float32)
     with _one_line(f"the model '{name}'"):
-        if base := _base_of_adapter(source):
+        if base := base_of_adapter(source):
             # Merge the adapter, so that evaluation and further training get a plain model again.
             plain = load_model(base, trust_remote_code, **from_pretrained)
             return PeftModel.from_pretrained(plain, source).merge_and_unload()
@@ -120,51 +111,4 @@ def _one_line(what: str) -> Iterator[None]:
                 f"{what} brings code of its own: read it, and if you trust it, add --trust_remote_code true"
             ) from error
         # Damaged files raise any of the errors of Python, and of the libraries that read them.
-        raise UsageError(f"cannot load {what}: {_said(error)}") from error
-
-
-def _source(name: str) -> tuple[str, dict[str, Any]]:
-    path = Path(name)
-    if path.suffix == ".gguf":
-        if not isfile(name):
-            raise UsageError(f"there is no file {name}: give the path of a GGUF model")
-        return str(path.parent), {"gguf_file": path.name}
-    if isdir(path) and not isfile(path / "config.json") and not isfile(path / ADAPTER):
-        raise UsageError(
-            f"{name or 'this folder'} holds no config.json: give the folder of a saved model, or a .gguf file"
-        )
-    if isfile(path / ADAPTER) and not any(isfile(path / f"adapter_model.{kind}") for kind in ("safetensors", "bin")):
-        raise UsageError(f"{name} holds an adapter without its weights: save it again")
-    if not exists(path) and (name.startswith(("/", ".", "~")) or name.count("/") > 1):
-        raise UsageError(f"there is no model folder {name}")
-    if isfile(path):
-        raise UsageError(f"{name} is a file: give the folder of a saved model, or a .gguf file")
-    return name, {}
-
-
-def _base_of_adapter(source: str) -> str | None:
-    """The base model of a folder of LoRA weights, or None if the folder holds none.
-
-    Raises:
-        UsageError: the folder does not say which.
-    """
-    file = Path(source) / ADAPTER
-    if not isfile(file):
-        return None
-    try:
-        adapter = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"{file} is not JSON ({_said(error)}): save the adapter again") from error
-    base = adapter.get("base_model_name_or_path") if isinstance(adapter, dict) else None
-    if not isinstance(base, str) or not base:
-        raise UsageError(f"{file} does not name the model that it adapts: add its base_model_name_or_path")
-    if isdir(base) and isfile(Path(base) / ADAPTER) and not isfile(Path(base) / "config.json"):
-        raise UsageError(f"{file} adapts {base}, which is itself an adapter: merge that one first")
-    return base
-
-
-def _said(error: BaseException) -> str:
-    """The first line of an error that says something, with its kind where the words alone would puzzle."""
-    first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    plain = isinstance(error, OSError | ValueError | ImportError | RuntimeError)
-    return first if first and plain else f"{type(error).__name__} {first}".strip()
+        raise UsageError(f"cannot load {what}: {said_by(error)}") from error

@@ -89,3 +89,13 @@ class FolderLock:
         for folder in self._made:
             with suppress(OSError):
                 folder.rmdir()
+
+
+def refuse_unwritable(folder: Path, holder: str) -> None:
+    """Refuse a folder that cannot be made, written to or held; what is made to find out is removed again.
+
+    Raises:
+        UsageError: see `FolderLock`.
+    """
+    with FolderLock(folder, holder):
+        pass

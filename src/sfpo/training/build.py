@@ -16,6 +16,7 @@ from sfpo.model import cpu
 from sfpo.model.embedded import EMBEDDED
 from sfpo.model.label import model_label
 from sfpo.model.load import load_model, longest_readable
+from sfpo.model.source import refuse_longer
 from sfpo.tasks import Task
 from sfpo.training.held_out import as_prompts
 from sfpo.training.options import Parsed
@@ -51,15 +52,9 @@ def check_room(model: str, training: SFPOConfig) -> None:
     Raises:
         UsageError: naming the model's limit.
     """
-    changed = training.model_init_kwargs or {}
-    if {"config", "max_position_embeddings", "rope_parameters"} & changed.keys():
-        return
-    limit = longest_readable(model, training.trust_remote_code)
-    if limit is not None and training.max_completion_length > limit:
-        raise UsageError(
-            f"--max_completion_length {training.max_completion_length} is more than {model_label(model)} can read: "
-            f"{limit:,} tokens at most"
-        )
+    if not {"config", "max_position_embeddings", "rope_parameters"} & (training.model_init_kwargs or {}).keys():
+        limit = longest_readable(model, training.trust_remote_code)
+        refuse_longer(model, training.max_completion_length, limit)
 
 
 def build(console: Console, parsed: Parsed, task: Task, tokenizer: Any) -> Built:

@@ -8,6 +8,8 @@ from typing import Any
 from sfpo.errors import UsageError
 from sfpo.methods import DEFAULT_METHOD, Method, method_named, refuse_contradiction
 from sfpo.model import hub
+from sfpo.model.embedded import EMBEDDED
+from sfpo.model.embedded.recipe import EMBEDDED_RECIPE
 from sfpo.nearest import did_you_mean
 from sfpo.options import config_of, flags, given, split_config
 from sfpo.records.settings import chosen_settings, settings_of_run
@@ -17,6 +19,7 @@ from sfpo.tasks.templates import check_template
 from sfpo.training.help import print_help
 from sfpo.training.known_options import INSTEAD, as_number, check_values, known_options
 from sfpo.training.own_options import TrainOptions
+from sfpo.training.places import check_folder, check_groups, check_model
 
 HELP, HELP_ALL = ("--help", "-h"), ("--help-all", "--help_all")
 
@@ -32,7 +35,18 @@ def first_look(arguments: Sequence[str]) -> None:
         print_help(everything=any(word in HELP_ALL for word in arguments))
         raise SystemExit(0)
     check(arguments)
+    look_at_model(arguments)
+    check_folder(_all(given(arguments), config_of(arguments)))
     look_at_hub(arguments)
+
+
+def look_at_model(arguments: Sequence[str]) -> None:
+    """Find out whether the model and the file of problems can be what the run needs, as far as that is quickly told.
+
+    Raises:
+        UsageError: see `check_model`.
+    """
+    check_model(_all(given(arguments), config_of(arguments)))
 
 
 def look_at_hub(arguments: Sequence[str]) -> None:
@@ -70,6 +84,7 @@ def check(arguments: Sequence[str]) -> None:
             raise UsageError(f"--{name} {by_flag[name]} has no effect, since {why}, or leave it out")
     own = _own(by_flag, config)
     _check_task(own, by_flag)
+    check_groups(_all(by_flag, config))
     if own["eval_benchmarks"]:
         names_of(own["eval_benchmarks"], "eval_benchmarks")
 
@@ -78,6 +93,14 @@ def _own(by_flag: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any
     """What the command's own options are set to."""
     defaults = {f.name: None if f.default is MISSING else f.default for f in fields(TrainOptions)}
     return {name: by_flag.get(name, config.get(name, default)) for name, default in defaults.items()}
+
+
+def _all(by_flag: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """What the options are set to; of some of TRL's the default is known only when it is imported, and is None here."""
+    own = _own(by_flag, config)
+    recipe = EMBEDDED_RECIPE if own["model"] == EMBEDDED else {}
+    defaults = {name: option.default for name, option in known_options().items()}
+    return {**defaults, **recipe, **config, **by_flag, **own}
 
 
 def check_names(arguments: Sequence[str], also: Iterable[str] = ()) -> None:
@@ -165,7 +188,8 @@ def _check_task(options: Mapping[str, Any], by_flag: Mapping[str, Any]) -> None:
     task = options["task"]
     if not isinstance(task, str):
         return  # a configuration's null, which the parser names
-    if isfile(task):
+    # A name wins over a file that happens to have it.
+    if not (task in ("arithmetic", "file", *TASKS) or task.startswith("gym:")) and isfile(task):
         raise UsageError(f"--task {task} is a file: write --task file --data_path {task}")
     check_task(task)
     if task == "file" and options["data_path"] is None:
