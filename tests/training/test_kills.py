@@ -118,6 +118,10 @@ def test_a_finished_run_whose_model_is_damaged_makes_it_again(whole, tmp_path, c
     assert "Warning: its model lacks" in again(folder, capfd)
     assert model.read_bytes() == before
     assert "Warning" not in again(folder, capfd)
+    for name in ("config.json", "tokenizer.json"):
+        (folder / name).write_text("")
+        assert f"Warning: its model lacks a part of {name}" in again(folder, capfd)
+        assert (folder / name).read_bytes() == (whole[0] / name).read_bytes()
     model.write_bytes(b"")
     shutil.rmtree(folder / "checkpoint-4")
     assert train(folder, *LAST) == 2

@@ -198,7 +198,7 @@ def spoil(path):
         ),
         *(
             (lambda checkpoint, name=name: spoil(checkpoint / name), f"the content that {name} was saved with")
-            for name in ("model.safetensors", "optimizer.pt", "rng_state.pth", "trainer_state.json")
+            for name in ("model.safetensors", "optimizer.pt", "rng_state.pth", "trainer_state.json", "config.json")
         ),
         (lambda checkpoint: [path.unlink() for path in checkpoint.iterdir()], "trainer_state.json"),
     ],
@@ -213,6 +213,14 @@ def test_a_checkpoint_that_lost_a_part_is_refused_by_its_name_and_skipped(saved,
     with pytest.raises(ValueError, match=r"cannot continue from .*checkpoint-4: it lacks") as refused:
         to_continue_from(str(tmp_path / "run" / "checkpoint-4"), tmp_path, 1)
     assert said in str(refused.value)
+
+
+def test_a_checkpoint_under_the_name_of_another_step_is_skipped(saved, tmp_path):
+    shutil.copytree(saved, tmp_path / "run")
+    shutil.copytree(saved / "checkpoint-2", tmp_path / "run" / "checkpoint-5")
+    newest = newest_complete(tmp_path / "run")
+    assert newest.checkpoint == tmp_path / "run" / "checkpoint-4"
+    assert newest.skipped == ["checkpoint-5 lacks the state of step 5: it holds that of step 2"]
 
 
 def test_a_users_own_script_continues_from_the_newest_complete_one(saved, tiny_model, tmp_path, caplog):

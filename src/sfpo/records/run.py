@@ -23,6 +23,14 @@ _EVALUATION: dict[str, Shape] = {
     "cut_off": int | float,
     "problems": int,
 }
+_WEIGHTS = {".safetensors", ".bin"}
+_BESIDE_WEIGHTS = {
+    "config.json",
+    "generation_config.json",
+    "adapter_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+}
 _COSTS = ("sfpo/rollouts", "sfpo/rollout_seconds", "sfpo/update_seconds")
 
 
@@ -74,17 +82,16 @@ def finished_after(folder: Path) -> int | None:
 
 
 def model_files(folder: Path) -> dict[str, Fingerprint]:
-    """The weights that a run has saved as its result, as `run.json` notes them."""
-    return {
-        path.name: fingerprint(path) for path in sorted(folder.iterdir()) if path.suffix in {".safetensors", ".bin"}
-    }
+    """What a run has saved of its model, as `run.json` notes it."""
+    saved = (path for path in sorted(folder.iterdir()) if path.suffix in _WEIGHTS or path.name in _BESIDE_WEIGHTS)
+    return {path.name: fingerprint(path) for path in saved if path.is_file()}
 
 
 def missing_model(folder: Path) -> str | None:
     """What a finished run lacks of the model that it had saved, in words that fit after "lacks"; None if nothing."""
     noted = read_facts(folder).get("model")
     if noted is None:  # a run of an earlier version
-        return None if model_files(folder) else "its weights"
+        return None if any(folder.glob("*.safetensors")) else "its weights"
     try:
         files = {name: (size, checksum) for name, (size, checksum) in noted.items()}
     except (AttributeError, TypeError, ValueError):

@@ -36,6 +36,7 @@ _STATE: dict[str, Shape] = {
     "rollouts": int,
     "gate": (NoneType, {"entropies": [int | float], "closed": bool}),
 }
+_PLACE = re.compile(rf"{PREFIX_CHECKPOINT_DIR}-\d+")
 UNFINISHED = "_unfinished"
 """The folder in which checkpoints are written. What begins with "_" is not pushed to the hub."""
 
@@ -49,7 +50,7 @@ _PARTS = {
     "rng_state.pth": ("rng_state.pth", "rng_state_*.pth"),
 }  # fmt: skip
 _BINARY = {".safetensors", ".pt", ".pth", ".bin"}
-_NAMED = {TRAINER_STATE_NAME, "latest"}
+_NAMED = {TRAINER_STATE_NAME, "config.json", "generation_config.json", "adapter_config.json", "latest"}
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,7 @@ def checkpoints_in(folder: Path) -> list[Path]:
     """The folders named like checkpoints, in no order."""
     if not folder.is_dir():
         return []
-    named = re.compile(rf"{PREFIX_CHECKPOINT_DIR}-\d+")
-    return [path for path in folder.iterdir() if named.fullmatch(path.name) and path.is_dir()]
+    return [path for path in folder.iterdir() if _PLACE.fullmatch(path.name) and path.is_dir()]
 
 
 def step_of(checkpoint: Path) -> int:
@@ -99,6 +99,8 @@ def missing_part(checkpoint: Path, *, by_size_alone: bool = False) -> str | None
     # A file of another shape may leave any of these as it comes.
     if type(state.global_step) is not int or state.global_step < 1 or flaw(state.log_history, [{}]) is not None:
         return f"a whole {TRAINER_STATE_NAME}"
+    if _PLACE.fullmatch(checkpoint.name) and state.global_step != step_of(checkpoint):
+        return f"the state of step {step_of(checkpoint)}: it holds that of step {state.global_step}"
     try:
         listed = read_object(checkpoint / STATE_FILE, _STATE, "")["parts"]
     except FileNotFoundError:
