@@ -18,7 +18,7 @@ def write_run(
     folder.mkdir(parents=True)
     passes = {"sfpo": 3, "multi_epoch": 3}.get(method, 1)
     settings = {"method": method, "model": "embedded", "task": "arithmetic", "seed": seed, "inner_steps": passes - 1}
-    settings |= {"num_generations": 2}
+    settings |= {"num_generations": 2, "eval_every": 3 if evaluations else 0}
     settings |= {
         "gate": "exit",
         "entropy_threshold": 1.5,

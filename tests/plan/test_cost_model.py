@@ -146,8 +146,8 @@ def test_a_comparison_gives_the_rollout_reduction_of_each_k(tmp_path):
         ("c", "sfpo", {}, 3.0),
         ("d", "sfpo", {"inner_steps": "7"}, None),
     ]
-    of_all = {"model": "embedded", "task": "arithmetic"}
-    of_all["variants"] = [{"name": name, "method": m, "settings": s} for name, m, s, _ in variants]
+    of_all = {"command": ["sfpo", "compare"], "model": "embedded", "task": "arithmetic", "seeds": [0], "failed": {}}
+    of_all["variants"] = [{"name": name, "method": m, "settings": s, "baseline": "grpo"} for name, m, s, _ in variants]
     summary = {"variants": {name: {"rollout_reduction": {"value": value}} for name, _, _, value in variants}}
     (tmp_path / "summary.json").write_text(json.dumps(summary))
     for train, of_c in (([], 3), (["--inner_steps", "5"], 5)):

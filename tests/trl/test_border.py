@@ -111,6 +111,8 @@ OPTIONAL = {
     "hasattr(value, 'free_symbols')": "SymPy's expressions have them, its relations' parts may not",
     "hasattr(value, 'has')": "SymPy's expressions have it, what stands for a set may not",
     "getattr(torch.get_device_module(kind), 'get_device_name', None)": "not every accelerator names its devices",
+    "getattr(torch.get_device_module(device), 'mem_get_info', None)": "not every accelerator says what memory is free",
+    "getattr(torch.version, 'hip', None)": "torch for ROCm has it",
     "getattr(error, 'strerror', None)": "an OSError has one, a UnicodeDecodeError has none",
 }
 
