@@ -11,15 +11,15 @@ def main() -> None:
     cpu.before_torch()
     import torch
 
+    from sfpo.model.devices import accelerator
     from sfpo.records.provenance import provenance
 
-    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    device = accelerator or torch.device("cpu")
+    device = accelerator() or torch.device("cpu")
     found = {
         "torch": torch.__version__,
         "built_for": torch.version.cuda or getattr(torch.version, "hip", None),
         "device": device.type,
-        "devices": torch.accelerator.device_count() if accelerator else 0,
+        "devices": torch.accelerator.device_count() if device.type != "cpu" else 0,
         "free_memory": _free_memory(device),
         "wrong_products": [name for name in ("float32", "bfloat16") if not _multiplies(device, getattr(torch, name))],
         "steps": _steps(device),

@@ -10,6 +10,7 @@ from sfpo.errors import UsageError
 from sfpo.evaluation.sampling import Completion, Sampling, sample
 from sfpo.evaluation.vllm_engine import VLLMEngine, VLLMSettings
 from sfpo.model import cpu
+from sfpo.model.devices import accelerator
 from sfpo.model.load import load_model, resolve
 
 Name = Literal["transformers", "vllm"]
@@ -102,12 +103,12 @@ def start(
     if engine == "vllm":
         source, _ = resolve(model, trust_remote_code)
         return VLLMEngine(source, sampling, dtype, trust_remote_code, longest_prompt, vllm_settings)
-    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    device = accelerator()
     weights = load_model(
         model,
-        dtype="float32" if dtype == "auto" and accelerator is None else dtype,
+        dtype="float32" if dtype == "auto" and device is None else dtype,
         trust_remote_code=trust_remote_code,
     )
-    if accelerator is None:
+    if device is None:
         cpu.prepare_cpu(weights)
-    return TransformersEngine(weights.to(accelerator or "cpu"), tokenizer, sampling)
+    return TransformersEngine(weights.to(device or "cpu"), tokenizer, sampling)

@@ -46,9 +46,14 @@ def keep_one_device() -> int:
     return hidden
 
 
+def accelerator() -> torch.device | None:
+    """The machine's accelerator, None where there is only the CPU."""
+    return torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+
+
 def _variable() -> str | None:
-    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    return None if accelerator is None else _VISIBLE.get(accelerator.type)
+    found = accelerator()
+    return None if found is None else _VISIBLE.get(found.type)
 
 
 def _device(index: int, visible: str | None) -> str:
