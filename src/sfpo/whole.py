@@ -7,11 +7,11 @@ its power does not leave a name without its content.
 import os
 import zlib
 from collections.abc import Mapping
-from functools import lru_cache
 from pathlib import Path
 
 Fingerprint = tuple[int, int]
 """A file's size in bytes and the CRC-32 of its content."""
+_fingerprints: dict[tuple[int, int, int, int], Fingerprint] = {}
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -65,16 +65,15 @@ def fingerprint(path: Path) -> Fingerprint:
         OSError: the file cannot be read.
     """
     status = path.stat()
-    return _fingerprint(path, status.st_size, status.st_mtime_ns)
-
-
-@lru_cache(maxsize=1024)
-def _fingerprint(path: Path, size: int, modified: int) -> Fingerprint:
-    checksum = 0
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            checksum = zlib.crc32(block, checksum)
-    return size, checksum
+    # Not by its path: a checkpoint is renamed when it is complete.
+    identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    if identity not in _fingerprints:
+        checksum = 0
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                checksum = zlib.crc32(block, checksum)
+        _fingerprints[identity] = status.st_size, checksum
+    return _fingerprints[identity]
 
 
 def damage(folder: Path, files: Mapping[str, Fingerprint], *, by_size_alone: bool = False) -> str | None:

@@ -74,9 +74,10 @@ def finished_after(folder: Path) -> int | None:
     evaluation.
     """
     if facts := read_facts(folder):
-        last: int = max((row["step"] for row in read_metrics(folder, "train")), default=0)
-        last = facts.get("steps", last)
-        return last if "finished" in facts else None
+        if "finished" not in facts:
+            return None
+        noted: int | None = facts.get("steps")
+        return max((row["step"] for row in read_metrics(folder, "train")), default=0) if noted is None else noted
     evaluated = {row["step"] for row in read_metrics(folder, "evaluation")}
     return next((row["step"] for row in read_metrics(folder, "summary") if row["step"] in evaluated), None)
 
