@@ -19,7 +19,7 @@ from unittest.mock import patch
 
 from sfpo.evaluation.options import EvalOptions
 from sfpo.model.embedded.recipe import EMBEDDED_RECIPE
-from sfpo.trl.config import SlowFastFields
+from sfpo.trl.config import SFPOConfig, SlowFastFields
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "reference" / "options.md"
 
@@ -58,7 +58,7 @@ def page() -> str:
 
     text = _HEAD
     text += "\n## `sfpo train`\n\n### The command's own\n\n" + _of_dataclass(train.TrainOptions)
-    text += "\n### SFPO's\n\n" + _of_dataclass(SlowFastFields)
+    text += "\n### SFPO's\n\n" + _of_dataclass(SlowFastFields, SFPOConfig)
     text += _TRL
     text += "".join(f"| `--{name}` | {_shown(value)} | all runs |\n" for name, value in train._DEFAULTS.items())
     text += "".join(
@@ -75,10 +75,14 @@ def page() -> str:
     return text
 
 
-def _of_dataclass(options: type) -> str:
-    types = get_type_hints(options)
+def _of_dataclass(options: type, *with_own_of: type) -> str:
+    """Every field of a dataclass, and those that the others do not inherit."""
+    given = [(options, f) for f in fields(options)]
+    given += [(part, f) for part in with_own_of for f in fields(part) if f.name in part.__annotations__]
     return _table(
-        (f"`--{f.name}`", _default(f), _type(types[f.name]), f.metadata) for f in fields(options) if f.metadata
+        (f"`--{f.name}`", _default(f), _type(get_type_hints(part)[f.name]), f.metadata)
+        for part, f in given
+        if f.metadata
     )
 
 

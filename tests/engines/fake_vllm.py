@@ -27,7 +27,7 @@ class FakeServer:
         pass
 
     def generate(self, prompts, n, **sampling):
-        self.events.append(("generate", None))
+        self.events.append(("generate", (len(prompts) * n, sampling | sampling["generation_kwargs"])))
         completions = [COMPLETIONS[index % 4] for index in range(n * len(prompts))]
         logprobs = [[[-2.0] for _ in completion] for completion in completions]
         return {"prompt_ids": prompts, "completion_ids": completions, "logprobs": logprobs}
@@ -56,7 +56,7 @@ class FakeColocated:
         self._loading = {}
 
     def generate(self, prompts, sampling_params, use_tqdm):
-        self.events.append(("generate", None))
+        self.events.append(("generate", (len(prompts), vars(sampling_params))))
         outputs = []
         for index, prompt in enumerate(prompts):
             ids = COMPLETIONS[index % 4]

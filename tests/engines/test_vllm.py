@@ -22,11 +22,9 @@ class Watch(TrainerCallback):
         self.events.append(("step end", {name: w.detach().clone() for name, w in model.named_parameters()}))
 
 
-@pytest.mark.parametrize("steps_per_generation", [2, 4])
-@pytest.mark.parametrize("mode", ["server", "colocate"])
-def test_weights_are_synced_after_the_slow_correction_only(
-    tiny_model, tmp_path, monkeypatch, mode, steps_per_generation
-):
+@pytest.fixture
+def events(monkeypatch):
+    """What vLLM was asked for."""
     events = []
     monkeypatch.setattr(vllm_generation, "is_vllm_available", lambda *_: True)
     monkeypatch.setattr(vllm_generation, "VLLMClient", FakeServer(events))
@@ -35,7 +33,14 @@ def test_weights_are_synced_after_the_slow_correction_only(
     for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.setenv(name, "")  # TRL sets these for vLLM, and monkeypatch takes them back
         monkeypatch.delenv(name)
+    return events
 
+
+@pytest.mark.parametrize("steps_per_generation", [2, 4])
+@pytest.mark.parametrize("mode", ["server", "colocate"])
+def test_weights_are_synced_after_the_slow_correction_only(
+    tiny_model, tmp_path, monkeypatch, events, mode, steps_per_generation
+):
     class WatchedStep(SFPOStep):
         def _take_trajectory(self, batch, rule):
             events.append(("trajectory", None))
@@ -61,3 +66,20 @@ def test_weights_are_synced_after_the_slow_correction_only(
         assert synced.keys() == trained.keys()
         for name, weight in trained.items():
             assert torch.equal(synced[name], weight)
+
+
+@pytest.mark.parametrize("mode", ["server", "colocate"])
+def test_remax_has_a_greedy_rollout_of_each_prompt(tiny_model, tmp_path, events, mode):
+    settings = SETTINGS | {"use_cpu": True, "use_vllm": True, "vllm_mode": mode, "max_steps": 1, "alpha": 0.0}
+    settings |= {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2, "num_generations": 4}
+    trainer = SFPOTrainer(
+        model=tiny_model,
+        reward_funcs=reward_low_digits,
+        args=SFPOConfig(output_dir=str(tmp_path), advantage_estimator="remax", **settings),
+        train_dataset=Dataset.from_dict({"prompt": PROMPTS}),
+    )
+    trainer.train()
+    asked = [(what[0], what[1]["temperature"]) for name, what in events if name == "generate"]
+    assert asked == [(2, 0.0), (8, 1.0)]
+    assert [name for name, _ in events] == ["sync", "generate", "generate"]
+    assert trainer.rollouts == 10

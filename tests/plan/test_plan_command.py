@@ -56,6 +56,14 @@ def test_a_method_whose_passes_are_not_k_plus_one_is_not_planned_as_if_they_were
     assert "three passes whatever K" in err
 
 
+def test_greedy_rollouts_are_not_planned_as_if_there_were_none(capsys, tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("advantage_estimator: remax\n")
+    code, _, err = plan(capsys, "--config", recipe)
+    assert code == 2
+    assert "knows no greedy rollouts (advantage_estimator: remax)" in err
+
+
 def test_a_calibrated_plan_checks_other_runs(capsys):
     made = as_json(capsys, "--from", DEMO / "sfpo", "--check", DEMO / "grpo", DEMO / "multi_epoch")
     assert [round(c["passes"]) for c in made["checks"]] == [1, 4]

@@ -42,6 +42,7 @@ def logged(tmp_path_factory):
         (SFPOTrainer, SFPOConfig, {"alpha": "auto", "learning_rate": 1e-5}),
         (SFPOTrainer, SFPOConfig, {"gxpo_moments": "restored"}),
         (SFPOTrainer, SFPOConfig, {"beta": 0.1}),
+        (SFPOTrainer, SFPOConfig, {"advantage_estimator": "remax"}),
         (SFPORLOOTrainer, SFPORLOOConfig, {}),
     ]
     names = set()

@@ -57,6 +57,8 @@ METHODS = [
         "_generate_single_turn",
         "(self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False)",
     ),
+    (GRPOTrainer, "_generate", "(self, prompts)"),
+    (GRPOTrainer, "_calculate_rewards", "(self, inputs, prompts, completions, completion_ids_list)"),
     (RLOOTrainer, "_generate_single_turn", "(self, prompt_ids, images, multimodal_fields)"),
     # Called past TRL's own.
     (Trainer, "training_step", "(self, model, inputs, num_items_in_batch=None)"),
@@ -95,7 +97,24 @@ OF_CONSTRUCTED_TRAINERS = [
     "ref_model",
     "temperature",
 ]
-OF_GRPO_ALONE = ["_entropy_bonus_enabled", "importance_sampling_level", "loss_type", "tools", "top_entropy_quantile"]
+OF_GRPO_ALONE = [
+    "_entropy_bonus_enabled",
+    "environment_factories",
+    "importance_sampling_level",
+    "loss_type",
+    "rollout_func",
+    "tools",
+    "top_entropy_quantile",
+]
+OF_GRPO_FOR_REMAX = [
+    "_logs",
+    "_pending_extra_logs",
+    "_pending_metrics",
+    "generation_config",
+    "num_generations",
+    "reward_weights",
+    "use_vllm",
+]
 
 # Public in spite of their names: a named tuple's methods and `os._exit`.
 OF_PYTHON = {"_asdict", "_fields", "_make", "_replace", "_exit"}
@@ -143,6 +162,10 @@ def test_attributes_of_constructed_trainers_are_there_and_mean_what_they_meant(c
     assert [name for name in OF_CONSTRUCTED_TRAINERS if not hasattr(constructed, name)] == []
     # What training starts from, and is set back to when it begins anew.
     assert constructed._step == 0
+    if isinstance(constructed, GRPOTrainer):
+        assert [name for name in OF_GRPO_FOR_REMAX if not hasattr(constructed, name)] == []
+        # ReMax's advantages push out TRL's.
+        assert constructed._logs["advantages"].maxlen == constructed.args.generation_batch_size
     assert constructed._buffered_inputs is None
     assert constructed._metrics == {"train": {}, "eval": {}}
     assert constructed.accelerator.gradient_state.plugin_kwargs.get("sync_each_batch") in (None, False)
@@ -202,7 +225,7 @@ def test_deepspeed_keeps_its_masters_where_they_were():
 
 def test_every_private_member_of_others_is_listed_here():
     listed = {name for _, name, _ in METHODS if name.startswith("_")} | {name for _, name in OF_CLASSES}
-    listed |= {name for name in OF_CONSTRUCTED_TRAINERS + OF_GRPO_ALONE if name.startswith("_")}
+    listed |= {name for name in OF_CONSTRUCTED_TRAINERS + OF_GRPO_ALONE + OF_GRPO_FOR_REMAX if name.startswith("_")}
     listed |= {"_get_norm_groups"}
     listed -= {"__init__"}
     found = SOURCE.private_of_others(HOSTS)

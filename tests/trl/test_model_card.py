@@ -61,6 +61,7 @@ def test_a_model_of_the_hub_is_linked_and_its_evaluations_are_metadata(trainer):
         ({"alpha": 1.0, "inner_steps": 2}, "Multi-epoch GRPO: 3 passes"),
         ({"alpha": "auto"}, "within a KL budget of 0.03"),
         ({"slow_correction": False}, "(Lookahead)"),
+        ({"alpha": 0.0, "advantage_estimator": "remax"}, "Advantages are those of [ReMax]"),
         ({"gxpo_moments": "restored", "inner_steps": 5, "alpha": 0.5}, "2605.06755"),
     ],
 )

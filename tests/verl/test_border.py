@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import transfer_queue as tq
 from border import Source, members, signature_of
+from verl.trainer.ppo.core_algos import compute_remax_outcome_advantage
 from verl.trainer.ppo.v1.trainer_base import register_trainer
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 from verl.utils import tensordict_utils as tu
@@ -75,6 +76,16 @@ def test_verl_uses_what_is_replaced():
     assert trainer.index("self._compute_old_log_prob(") < trainer.index("self._update_actor(")
     assert 'tu.get(data, key="update_lr_scheduler"' in inspect.getsource(TrainingWorker.train_batch)
     assert 'tu.pop(data, key="disable_auto_offload"' in inspect.getsource(TrainingWorker.train_mini_batch)
+
+
+def test_the_synchronous_trainer_samples_no_greedy_baseline_yet():
+    """Once it does, `sfpo.verl.config` need not refuse `adv_estimator=remax`, nor the docs say so."""
+    modules = {inspect.getfile(cls) for cls in PPOTrainerSync.__mro__ if cls.__module__.startswith("verl.")}
+    assert any(path.endswith("trainer_sync.py") for path in modules)
+    code = "".join(path.read_text() for module in modules for path in Path(module).parent.rglob("*.py")).lower()
+    assert [word for word in ("remax", "reward_baselines") if word in code] == []
+    # ReMax's advantages, which only verl's older trainers make, are asked for by these words.
+    assert "reward_baselines" in inspect.signature(compute_remax_outcome_advantage).parameters
 
 
 def test_every_private_member_of_verl_is_listed_here():

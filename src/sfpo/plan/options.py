@@ -65,6 +65,11 @@ def parse(arguments: Sequence[str]) -> Options:
             "sfpo plan knows no steps of method gxpo, which makes three passes whatever K: give a configuration or a run of "
             "method sfpo, with --inner_steps 2 for as many passes"
         )
+    if given.get("advantage_estimator", "grpo") != "grpo":
+        raise UsageError(
+            "sfpo plan knows no greedy rollouts (advantage_estimator: remax): give a configuration or a run without them, and "
+            "count one more completion a prompt"
+        )
     model = given.get("model", EMBEDDED)
     settings = {"model": model, **defaults(model), **given}
     _check_types(settings)

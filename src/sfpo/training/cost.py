@@ -37,8 +37,8 @@ def estimate(training: SFPOConfig, train_problems: int) -> Cost:
     mini_batches = max(1, per_generation // per_step)
     # Several batches of rollouts feed one optimizer step where fewer micro-batches are sampled than accumulated.
     batches_per_step = max(1, per_step // per_generation)
-    rollouts_per_batch = training.generation_batch_size * batches_per_step
-    prompts = rollouts_per_batch // training.num_generations
+    prompts = training.generation_batch_size * batches_per_step // training.num_generations
+    rollouts_per_batch = prompts * training.rollouts_per_prompt
     steps = training.max_steps
     if steps <= 0:
         steps = int(training.num_train_epochs * (train_problems // prompts) * mini_batches)

@@ -22,8 +22,8 @@ _GROUPS: dict[str, tuple[str, ...]] = {
     ),
     "training": (
         "max_steps", "learning_rate", "per_device_train_batch_size", "gradient_accumulation_steps",
-        "steps_per_generation", "num_generations", "max_completion_length", "temperature", "beta", "loss_type", "bf16",
-        "use_peft", "use_vllm", "seed", "compact_passes", "compact_rollouts", "snapshot_device",
+        "steps_per_generation", "num_generations", "max_completion_length", "advantage_estimator", "temperature", "beta",
+        "loss_type", "bf16", "use_peft", "use_vllm", "seed", "compact_passes", "compact_rollouts", "snapshot_device",
     ),
     "evaluation": (
         "eval_every", "eval_problems", "eval_batch_size", "eval_benchmarks", "eval_samples", "eval_limit",
@@ -43,6 +43,7 @@ _WORDS = {
     "gradient_accumulation_steps": "Such batches in one optimizer step.",
     "steps_per_generation": "Such batches sampled at a time; gradient_accumulation_steps if not given.",
     "num_generations": "Completions sampled for each prompt: a group.",
+    "advantage_estimator": "Rewards are compared with their group's mean ('grpo'), or with that of a greedy rollout more ('remax').",
     "max_completion_length": "Tokens after which a completion is cut off.",
     "temperature": "Temperature at which completions are sampled.",
     "beta": "Weight of the KL term to the model at the start; 0 leaves it out.",

@@ -28,6 +28,7 @@ def known_options() -> dict[str, Option]:
         (source_of("trl", "trainer", "grpo_config.py"), "GRPOConfig"),
         (source_of("trl", "trainer", "model_config.py"), "ModelConfig"),
         (source_of("sfpo", "trl", "config.py"), "SlowFastFields"),
+        (source_of("sfpo", "trl", "config.py"), "SFPOConfig"),
     )
     theirs = by_name(option for path, name in sources for option in options_in(path, name, enumerations))
     for name, values in _CHOICES.items():

@@ -27,9 +27,13 @@ class SignalWarnings(TrainerCallback):
         logs = logs or {}
         if "reward" not in logs:
             return
-        if self._lasts("signal", logs.get("frac_reward_zero_std", 0.0) == 1.0):
+        # Groups without a spread still teach where the greedy completion earned something else.
+        remax = "sfpo/greedy_reward" in logs
+        silent = logs.get("grad_norm") == 0.0 if remax else logs.get("frac_reward_zero_std", 0.0) == 1.0
+        if self._lasts("signal", silent):
+            greedy = ", the greedy one included" if remax else ""
             self._warn(
-                f"no learning signal for {PATIENCE} steps: every completion of a prompt earned the same reward "
+                f"no learning signal for {PATIENCE} steps: every completion of a prompt{greedy} earned the same reward "
                 f"(mean {logs['reward']:.2f}). Choose problems that are solved sometimes, or more --num_generations."
             )
         if self._lasts("length", logs.get("completions/clipped_ratio", 0.0) > 0.5):

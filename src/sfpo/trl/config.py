@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 else:
     _HostConfig = object
 
+REMAX = "remax"
+"""The estimator of advantages that compares with a greedy completion."""
+
 
 @dataclass
 class SlowFastFields(SlowFastSettings, _HostConfig):
@@ -140,7 +143,59 @@ class SlowFastFields(SlowFastSettings, _HostConfig):
 
 @dataclass
 class SFPOConfig(SlowFastFields, GRPOConfig):
-    """`trl.GRPOConfig` with SFPO's settings; every field of both is an argument and a command-line flag."""
+    """`trl.GRPOConfig` with SFPO's settings; every field of both is an argument and a command-line flag.
+
+    Raises:
+        ValueError: as `SlowFastFields`, or a setting that contradicts the estimator of advantages.
+    """
+
+    advantage_estimator: str = field(
+        default="grpo",
+        metadata={
+            "help": "What a completion's reward is compared with: its group's mean ('grpo', as TRL does it) or the reward of the "
+            "greedy completion of its prompt, one more rollout a prompt ('remax', arXiv 2310.10505). ReMax divides by no "
+            "standard deviation (scale_rewards becomes none), and takes num_generations=1, too.",
+            "choices": ["grpo", "remax"],
+        },
+    )
+
+    def __post_init__(self) -> None:
+        if self.advantage_estimator != REMAX:
+            if self.advantage_estimator != "grpo":
+                raise ValueError(f"advantage_estimator must be 'grpo' or '{REMAX}', got {self.advantage_estimator!r}")
+            super().__post_init__()
+            return
+        inherited: Any = self  # fields whose types are not known here
+        group: int = self.num_generations
+        # TRL refuses groups of one, whose mean is no baseline. ReMax has another.
+        inherited.num_generations = 2 if group == 1 else group
+        super().__post_init__()
+        inherited.num_generations = group
+        self._check_remax()
+        inherited.scale_rewards = "none"
+
+    def _check_remax(self) -> None:
+        if self.multi_objective_aggregation != "sum_then_normalize" or self.scale_rewards == "batch":
+            raise ValueError(
+                f"advantage_estimator='{REMAX}' takes sums of rewards as they are: leave multi_objective_aggregation and "
+                "scale_rewards out"
+            )
+        if self.use_transformers_continuous_batching:
+            raise ValueError(
+                f"advantage_estimator='{REMAX}' was never tested with use_transformers_continuous_batching=True: leave it out"
+            )
+        if (rows := self.per_device_train_batch_size * self.steps_per_generation) % self.num_generations:
+            raise ValueError(
+                f"advantage_estimator='{REMAX}' needs whole groups in each process, and {rows} completions are not made of "
+                f"groups of {self.num_generations}: make per_device_train_batch_size times steps_per_generation a multiple of "
+                "num_generations"
+            )
+
+    @property
+    def rollouts_per_prompt(self) -> int:
+        """Completions sampled for each prompt, ReMax's greedy one included."""
+        group: int = self.num_generations
+        return group + int(self.advantage_estimator == REMAX)
 
 
 @dataclass

@@ -12,6 +12,7 @@ from trl import RLOOTrainer
 
 from sfpo import __version__
 from sfpo.settings import AUTO
+from sfpo.trl.config import REMAX, SFPOConfig
 
 PICTURE = "reward.png"
 """The curve of the reward, next to the card."""
@@ -19,6 +20,7 @@ _ROWS = 9
 """The most rows of the table of the training."""
 _SFPO = "[Slow-Fast Policy Optimization](https://arxiv.org/abs/2510.04072) (SFPO, arXiv 2510.04072)"
 _GXPO = "[GXPO](https://arxiv.org/abs/2605.06755) (arXiv 2605.06755)"
+_REMAX = "[ReMax](https://arxiv.org/abs/2310.10505) (arXiv 2310.10505)"
 _EQUATIONS = """    fast trajectory   θ_{k+1} = θ_k − η ∇L(θ_k),  k = 0 … K−1
     reposition        θ̃ = θ_0 + α (θ_K − θ_0)
     slow correction   θ_next = θ̃ − η ∇L(θ̃)"""
@@ -75,6 +77,7 @@ def write_card(trainer: Any, facts: CardFacts, name: str) -> None:
         _opening(facts),
         _result(facts),
         _method(trainer),
+        _advantages(trainer.args),
         _settings(trainer.args),
         _training(trainer, logged, drawn),
         _reproduction(trainer, facts),
@@ -128,10 +131,19 @@ def _method(trainer: Any) -> str:
     )
 
 
+def _advantages(args: Any) -> str:
+    if not isinstance(args, SFPOConfig) or args.advantage_estimator != REMAX:
+        return ""
+    return (
+        f"Advantages are those of {_REMAX}: the reward of a completion minus that of the greedy completion of its prompt, which "
+        "is one of the rollouts counted below."
+    )
+
+
 def _settings(args: Any) -> str:
     names = [
         "learning_rate", "lr_scheduler_type", "max_steps" if args.max_steps > 0 else "num_train_epochs", "num_generations",
-        "generation_batch_size", "max_completion_length", "temperature", "beta", "loss_type", "inner_steps", "alpha", "gate",
+        "advantage_estimator", "generation_batch_size", "max_completion_length", "temperature", "beta", "loss_type", "inner_steps", "alpha", "gate",
         "bf16", "seed",
     ]  # fmt: skip
     known = {field.name for field in fields(args)}  # RLOO has not all of GRPO's

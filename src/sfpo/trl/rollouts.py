@@ -68,7 +68,7 @@ class Rollouts:
         if sampled is None:
             self._sampler = None
             return None
-        if self._making_batch:
+        if self._making_batch and asked.do_sample:  # a greedy completion is a baseline, not one of the batch
             self.awaits_scores = False
             self._entropies = _padded(sampled.entropies, self._trainer.accelerator.device)
         return sampled.completion_ids
@@ -114,6 +114,7 @@ class CompactRollouts:
             end_ids=self._end_ids,
             temperature=asked.temperature,
             restrict=restriction(asked.top_k, asked.top_p, asked.min_p),
+            do_sample=asked.do_sample,
         )
 
     def _model(self) -> nn.Module:

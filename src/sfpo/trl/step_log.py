@@ -15,6 +15,17 @@ from sfpo.trl.pass_metrics import PassMetrics
 PREFIX = "sfpo/"
 
 
+@contextmanager
+def metrics_apart(trainer: Any) -> Iterator[None]:
+    """Keeps what the host measures meanwhile out of its metrics."""
+    logged = trainer._metrics
+    trainer._metrics = {"train": defaultdict(list), "eval": defaultdict(list)}
+    try:
+        yield
+    finally:
+        trainer._metrics = logged
+
+
 class StepLog:
     """Writes SFPO's metrics among those of the host, which logs their means, and keeps replayed passes out of the host's own."""
 
@@ -42,13 +53,12 @@ class StepLog:
         """Surrounds the passes after pass 0, whose metrics the host has logged already."""
         logged = self._trainer._metrics
         started = time.perf_counter()
-        self._trainer._metrics = {"train": defaultdict(list), "eval": defaultdict(list)}
-        self._logged = logged
-        try:
-            yield
-        finally:
-            self._logged = None
-            self._trainer._metrics = logged
+        with metrics_apart(self._trainer):
+            self._logged = logged
+            try:
+                yield
+            finally:
+                self._logged = None
         if step_times := logged["train"]["step_time"]:
             # TRL closed its own count of this step's seconds before the hook.
             step_times[-1] += time.perf_counter() - started

@@ -18,6 +18,7 @@ from sfpo.trl.hooks import SlowFastHooks
 from sfpo.trl.host import Host
 from sfpo.trl.micro_batch import MicroBatch, regroup
 from sfpo.trl.model_card import CardFacts, write_card
+from sfpo.trl.remax import GreedyBaseline
 from sfpo.trl.rollouts import Rollouts, distinct_share
 from sfpo.trl.scoring import Scorer
 from sfpo.trl.self_check import ScoreCheck
@@ -142,7 +143,8 @@ class SlowFastMixin(_HostTrainer):
         with self._step_log.timed_rollouts(), self._rollouts.making_batch():
             output = super()._generate_and_score_completions(inputs)
             self._rollouts.add_entropies(output)
-            self._step_log.record("distinct_share", distinct_share(output, self._step_log.reduce))
+            if "num_images" not in output:  # equal words about different images are not the same
+                self._step_log.record("distinct_share", distinct_share(output, self._step_log.reduce))
         self.rollouts += len(inputs) * self.accelerator.num_processes
         return output
 
@@ -272,8 +274,11 @@ def _facts_of(model: Any) -> CardFacts:
     return CardFacts(name if is_on_hub else "a local model", is_on_hub)
 
 
-class SFPOTrainer(SlowFastMixin, GRPOTrainer):
-    """`trl.GRPOTrainer` with the slow-fast update: the same constructor, with `args` an `SFPOConfig`."""
+class SFPOTrainer(SlowFastMixin, GreedyBaseline, GRPOTrainer):
+    """`trl.GRPOTrainer` with the slow-fast update: the same constructor, with `args` an `SFPOConfig`.
+
+    With `advantage_estimator="remax"` the advantages are ReMax's (`remax.py`).
+    """
 
     args: SFPOConfig
     _config_class = SFPOConfig
