@@ -91,6 +91,7 @@ def read_run(folder: Path) -> Run:
     if not (folder / CONFIG).is_file() or not (folder / METRICS).is_file():
         raise UsageError(f"{folder} is not a folder that sfpo train wrote: it should hold {CONFIG} and {METRICS}")
     settings = yaml.safe_load((folder / CONFIG).read_text())
+    refuse_greedy_rollouts(settings)
     rows = [row for row in read_metrics(folder, "train") if "sfpo/update_seconds" in row]
     if not rows:
         raise UsageError(f"{folder} holds no training step yet: let it run for two steps")
@@ -103,6 +104,19 @@ def read_run(folder: Path) -> Run:
         previous = lines[-1]
     # The first step warms the machine up, so its seconds are not typical.
     return Run(folder, settings, steps[1:] or steps)
+
+
+def refuse_greedy_rollouts(settings: Settings) -> None:
+    """Refuse a configuration, or that of a run, with rollouts that the formulas leave out.
+
+    Raises:
+        UsageError: it takes ReMax's advantages.
+    """
+    if settings.get("advantage_estimator", "grpo") != "grpo":
+        raise UsageError(
+            "sfpo plan knows no greedy rollouts (advantage_estimator: remax): give a configuration and runs without them, and "
+            "count one more completion a prompt"
+        )
 
 
 def _measured(settings: Settings, lines: list[Settings], previous: Settings) -> MeasuredStep:

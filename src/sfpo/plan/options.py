@@ -71,11 +71,7 @@ def parse(arguments: Sequence[str]) -> Options:
         raise UsageError(
             "--rollout_reduction is by K, and GXPO makes three passes whatever K: leave it out, or plan with --method sfpo"
         )
-    if given.get("advantage_estimator", "grpo") != "grpo":
-        raise UsageError(
-            "sfpo plan knows no greedy rollouts (advantage_estimator: remax): give a configuration or a run without them, and "
-            "count one more completion a prompt"
-        )
+    calibration.refuse_greedy_rollouts(given)
     model = given.get("model", EMBEDDED)
     settings = {"model": model, **defaults(model), **given}
     _check_types(settings)
