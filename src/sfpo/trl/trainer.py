@@ -8,10 +8,11 @@ from torch import Tensor, nn
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import GRPOTrainer, RLOOTrainer
 
+from sfpo.checkpoints import STATE_FILE, steps_made
 from sfpo.gate import EntropyGate
 from sfpo.model.capabilities import Capabilities
 from sfpo.model.noise import switch_off_noise
-from sfpo.trl.checkpoint import STATE_FILE, CheckpointWriter, steps_made, to_continue_from
+from sfpo.trl.checkpoint import CheckpointWriter, to_continue_from
 from sfpo.trl.config import SFPOConfig, SFPORLOOConfig, SlowFastFields
 from sfpo.trl.engines import engine_of
 from sfpo.trl.hooks import SlowFastHooks
