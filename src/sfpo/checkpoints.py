@@ -84,6 +84,8 @@ def missing_part(checkpoint: Path, *, by_size_alone: bool = False) -> str | None
         return f"the state of step {step_of(checkpoint)}: it holds that of step {step}"
     try:
         listed = read_object(checkpoint / STATE_FILE, _STATE, "")["parts"]
+        if not listed:  # it lists at least the trainer's state
+            return f"a whole {STATE_FILE}"
     except FileNotFoundError:
         # A checkpoint of plain GRPO has none: SFPO starts from it with a fresh gate.
         if any(name.startswith("sfpo/") for row in state["log_history"] for name in row):

@@ -202,6 +202,7 @@ def spoil(path):
                 '{"parts": {"optimizer.pt": [9]}, "rollouts": 8, "gate": null}',
                 '{"parts": {}, "rollouts": 8, "gate": {}}',
                 '{"parts": {}, "rollouts": true, "gate": null}',
+                '{"parts": {}, "rollouts": 8, "gate": null}',
             )
         ),
         *(
