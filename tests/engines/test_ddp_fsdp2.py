@@ -34,6 +34,12 @@ def test_two_processes_equal_one_on_the_whole_batch(both, alone, engine):
     assert_same_training(both[engine][0], alone)
 
 
+def test_greedy_baselines_on_two_processes_equal_those_on_one(both, train_alone):
+    result, plain = both["ddp_remax"][0], train_alone("ddp_remax")
+    assert_same_training(result, plain, keys=["sfpo/pass_3/kl", "sfpo/greedy_reward"])
+    assert history(result, "sfpo/rollouts") == history(plain, "sfpo/rollouts") == [20, 40]
+
+
 @pytest.mark.parametrize("engine", ["ddp", "fsdp2"])
 def test_lora_on_two_processes_equals_one(both, train_alone, engine):
     result = both[f"{engine}_lora"][0]

@@ -328,6 +328,7 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     "ddp_mini_batches": {"engine": "ddp", "method": "sfpo"} | MINI_BATCHES,
     "ddp_closed": {"engine": "ddp", "method": "sfpo", "alpha": 0.0},
     "ddp_grpo": {"engine": "ddp", "method": "grpo"},
+    "ddp_remax": {"engine": "ddp", "method": "sfpo", "advantage_estimator": "remax"} | SGD,
     "ddp_lora": {"engine": "ddp", "method": "sfpo", "lora": LORA, "max_steps": 1},
     "fsdp2": {"engine": "fsdp2", "method": "sfpo"} | SGD | GATE,
     "fsdp2_lora": {"engine": "fsdp2", "method": "sfpo", "lora": LORA, "max_steps": 1},
