@@ -117,6 +117,10 @@ PLACES = [
     ("--output_dir stopped", "stopped already holds a run: continue it with --resume_from_checkpoint last"),
     ("--output_dir new --resume_from_checkpoint last", "new holds no checkpoint to continue from"),
     ("--resume_from_checkpoint nowhere", "nowhere is not a checkpoint: give its folder, or 'last'"),
+    ("--resume_from_checkpoint " + "x" * 300, "xxx is not a checkpoint: give its folder, or 'last'"),
+    ("--resume_from_checkpoint 0123", "0123 is not a checkpoint: give its folder, or 'last'"),
+    ("--resume_from_checkpoint false --output_dir stopped", "stopped already holds a run: continue it with"),
+    ("--report_to 5", "place for --report_to '5'"),
     ("--report_to swanlab", "--report_to swanlab needs a package that is not installed: pip install swanlab"),
     ("--report_to tensorboard swanlab", "--report_to swanlab needs a package that is not installed"),
     ("--model ./nope", "there is no model folder ./nope"),
@@ -159,6 +163,7 @@ def test_what_is_looked_at_is_left_as_it_was(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     first_look(["--output_dir", "a/b"])
     first_look([])
+    first_look(["--resume_from_checkpoint", "false"])
     first_look(["--num_generations", "4", "--per_device_train_batch_size", "2", "--gradient_accumulation_steps", "2"])
     monkeypatch.setenv("WORLD_SIZE", "3")
     first_look(["--num_generations", "3"])
@@ -205,6 +210,8 @@ def test_a_task_that_is_a_file_is_told_how_to_write_it(refused, tmp_path):
         ("model_name_or_path: x", "sfpo train takes the model as --model"),
         ("task: aritmetic", "(did you mean arithmetic?)"),
         ("inner_steps: 0", "inner_steps (K) must be at least 1"),
+        ("resume_from_checkpoint: 3", "3 is not a checkpoint: give its folder, or 'last'"),
+        ("report_to: true", "place for --report_to 'True'"),
     ],
 )
 def test_a_mistake_in_a_configuration_is_one_too(refused, tmp_path, line, said):

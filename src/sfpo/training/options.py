@@ -134,12 +134,12 @@ def _first_look(arguments: Sequence[str], config: dict[str, Any]) -> argparse.Na
     return parser.parse_known_args(arguments)[0]
 
 
-def _check_reports(places: list[str]) -> None:
+def _check_reports(places: Any) -> None:
     """Refuse to report where there is nothing to report to, before a model is loaded for it."""
     available = [*get_available_reporting_integrations(), "flyte"]  # transformers does not look for flyte
-    for place in places:
-        if place not in INTEGRATION_TO_CALLBACK:
-            raise UsageError(unknown("place for --report_to", place, [*INTEGRATION_TO_CALLBACK, "none"]))
+    for place in places if isinstance(places, list) else [places]:  # a configuration may hold anything
+        if str(place) not in INTEGRATION_TO_CALLBACK:
+            raise UsageError(unknown("place for --report_to", str(place), [*INTEGRATION_TO_CALLBACK, "none"]))
         if place not in available:
             raise missing_tracker(place)
 

@@ -43,8 +43,14 @@ def check_folder(options: Mapping[str, Any]) -> None:
     if os.environ.get("RANK", "0") != "0":
         return
     refuse_unwritable(folder, "sfpo train")
-    if isinstance(options["max_steps"], int):
-        start_in(folder, options["resume_from_checkpoint"], options["max_steps"])
+    wanted = options["resume_from_checkpoint"]
+    # A name such as 0123 has come as a number, and no longer tells which folder it was.
+    if (
+        isinstance(options["output_dir"], str | None)
+        and isinstance(wanted, str | bool | None)
+        and isinstance(options["max_steps"], int)
+    ):
+        start_in(folder, wanted, options["max_steps"])
 
 
 _TRACKERS = ("wandb", "trackio", "mlflow", "swanlab", "comet_ml")
@@ -58,7 +64,7 @@ def check_trackers(options: Mapping[str, Any]) -> None:
         UsageError: naming the first.
     """
     named = options["report_to"]
-    for tracker in [named] if isinstance(named, str) else named or []:
+    for tracker in named if isinstance(named, list) else [named]:
         if tracker in _TRACKERS and find_spec(tracker) is None:
             raise missing_tracker(tracker)
 

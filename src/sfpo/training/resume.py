@@ -1,6 +1,7 @@
 """What an output folder holds of a run, and how `sfpo train` goes on from it."""
 
 from dataclasses import dataclass, field
+from os.path import isfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +50,7 @@ def start_of(parsed: "Parsed") -> Start:
     return Start(notes=[*start.notes, f"Starting again: the run in {folder} was stopped before its first checkpoint."])
 
 
-def start_in(folder: Path, wanted: str | None, max_steps: int) -> Start:
+def start_in(folder: Path, wanted: str | bool | None, max_steps: int) -> Start:
     """Look into the output folder for what a run can start from.
 
     Args:
@@ -61,12 +62,12 @@ def start_in(folder: Path, wanted: str | None, max_steps: int) -> Start:
     refuse_all_but_files(folder, RUN_FILES)
     if (folder / UNFINISHED).exists() and not (folder / UNFINISHED).is_dir():
         raise UsageError(f"{folder / UNFINISHED}, where checkpoints are written, is no folder: move it away")
-    if wanted is None:
+    if wanted is None or str(wanted).lower() == "false":
         return _begin(folder)
     if str(wanted).lower() in ("last", "true"):
         return _last(folder, max_steps)
-    checkpoint = Path(wanted)
-    if not (checkpoint / TRAINER_STATE).is_file():
+    checkpoint = Path(str(wanted))  # a configuration may hold a number
+    if not isfile(checkpoint / TRAINER_STATE):  # unlike Path.is_file, also of names that are too long
         raise UsageError(f"{wanted} is not a checkpoint: give its folder, or 'last'")
     if (missing := missing_part(checkpoint)) is not None:
         raise UsageError(f"{wanted} lacks {missing}: give another checkpoint, or 'last' for the newest complete one")
