@@ -167,6 +167,7 @@ def test_accuracies_near_the_ceiling_are_also_shown_as_errors(kept_comparison, t
         ({"scale_rewards": "none"}, [1, 0, 0, 0], [0.75, -0.25, -0.25, -0.25]),
         ({"scale_rewards": True}, [1, 1, 1, 1], [0.0, 0.0, 0.0, 0.0]),
         ({"scale_rewards": "batch"}, [1, 0, 0, 0], [None] * 4),
+        ({"scale_rewards": "none", "advantage_estimator": "remax"}, [1, 0, 0, 0], [None] * 4),
         ({}, [1, 0, 0], [None] * 3),
         ({}, [1, None, 0, 0], [None] * 4),
     ],

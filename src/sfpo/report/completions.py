@@ -82,7 +82,9 @@ def _group(rows: list[Row], settings: dict[str, Any]) -> Group:
 
 
 def _advantages(rewards: list[float | None], settings: dict[str, Any]) -> list[float | None]:
-    """GRPO's advantages; None where the group is not whole, or the whole batch decides on them."""
+    """GRPO's advantages; None where the group is not whole, or more than the group decides on them."""
+    if settings.get("advantage_estimator", "grpo") != "grpo":  # the rewards of greedy completions are not recorded
+        return [None] * len(rewards)
     known = [reward for reward in rewards if reward is not None]
     scale = {True: "group", False: "none"}.get(spelled := settings.get("scale_rewards", "group"), spelled)
     if len(known) != len(rewards) or len(rewards) != _group_size(settings) or scale not in ("group", "none"):
