@@ -30,7 +30,9 @@ test-verl: $(VERL_VENV)/ready  ## run the tests of the integration with verl
 	$(VERL_VENV)/bin/python -m pytest tests/verl tests/published/test_recipes.py::test_hydra_composes_the_verl_recipes
 
 test-vllm: $(VLLM_VENV)/ready  ## run vLLM itself on the CPU, and resolve the documented pip lines
-	$(VLLM_VENV)/bin/python -m pytest tests/real_vllm tests/published/test_install_lines.py
+	$(VLLM_VENV)/bin/python -m pytest tests/published/test_install_lines.py
+	# In a process of its own, which keeps the gigabytes of the engines that it starts.
+	$(VLLM_VENV)/bin/python -m pytest tests/real_vllm
 
 test-hosts: $(VENV)/ready  ## train under the oldest to the newest versions of TRL and transformers (docs/integrations/versions.md)
 	$(BIN)/pip install --quiet -c constraints.txt uv
