@@ -4,6 +4,8 @@ For each folder of `results/` that holds a comparison, `summary.json` and `summa
 `evaluations.csv`. So do the tables of README.md and docs/evidence/results.md, each of which ends with `<!-- end -->`:
 
 - `<!-- comparison NAME -->` begins the table of one comparison.
+- `<!-- robustness NAME -->` begins how near a comparison's variants come to GRPO's best, and whether they hold it; `NAME first N`
+  has N of them.
 - `<!-- reposition NAME ... -->` begins SFPO's accuracy compared with multi-epoch GRPO's at the same number of passes.
 - `<!-- closings SETTING ... -->` begins the steps at which gates with a setting (window/threshold/sides) would first have
   closed, from `gate-closures.json`.
@@ -48,7 +50,7 @@ ALMOST = 0.98
 """The share of GRPO's best that the tables of robustness ask for."""
 _REPOSITION = re.compile(r"(<!-- reposition ([\w -]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _CLOSINGS = re.compile(r"(<!-- closings ([\w/. -]+) -->\n).*?(<!-- end -->)", re.DOTALL)
-_ROBUSTNESS = re.compile(r"(<!-- robustness ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_ROBUSTNESS = re.compile(r"(<!-- robustness ([\w-]+)(?: first (\d+))? -->\n).*?(<!-- end -->)", re.DOTALL)
 _TABLE = re.compile(r"(<!-- comparison ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -67,7 +69,7 @@ def main() -> int:
         text = (ROOT / page).read_text()
         text = _TABLE.sub(lambda found: found[1] + table(summaries[found[2]]) + found[3], text)
         text = _REPOSITION.sub(lambda found: found[1] + reposition(found[2].split()) + found[3], text)
-        text = _ROBUSTNESS.sub(lambda found: found[1] + robustness(found[2]) + found[3], text)
+        text = _ROBUSTNESS.sub(lambda found: found[1] + robustness(found[2], int(found[3] or 99)) + found[4], text)
         wanted[ROOT / page] = _CLOSINGS.sub(lambda found: found[1] + closings(found[2].split()) + found[3], text)
     different = [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]
     for path in different:
@@ -114,8 +116,8 @@ def reposition(names: list[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def robustness(name: str) -> str:
-    """One row a variant: rollouts to almost all of GRPO's best, the end over seeds, the worst seed, and the deepest fall.
+def robustness(name: str, count: int) -> str:
+    """One row for each of the first variants: rollouts to almost all of GRPO's best, the end over seeds, the worst seed, and the deepest fall.
 
     A fall is how far a seed's curve, smoothed as ever, lies below its own earlier maximum, in points.
     """
@@ -128,7 +130,7 @@ def robustness(name: str) -> str:
         f"| | seeds | rollouts to {ALMOST:.0%} of GRPO's best | reduction | accuracy at the end | worst seed | deepest fall |",
         "|---|---|---|---|---|---|---|",
     ]
-    for variant in json.loads((folder / SPECIFICATION).read_text())["variants"]:
+    for variant in json.loads((folder / SPECIFICATION).read_text())["variants"][:count]:
         done, baseline = of_variant.get(variant["name"], {}), of_variant.get(variant["baseline"], {})
         seeds = sorted(done.keys() & baseline.keys())
         if not seeds:

@@ -59,6 +59,7 @@ _REGION = frozenset({"kl_budget", "alpha_max"})
 _GXPO = frozenset({"gxpo_moments"})
 
 GRPO = "grpo"
+GXPO = "gxpo"
 DEFAULT_METHOD = "sfpo"
 
 METHODS: dict[str, Method] = {
@@ -78,7 +79,7 @@ METHODS: dict[str, Method] = {
         sets={"slow_correction": False},
         ignores=_GXPO | {"target_kl"},
     ),
-    "gxpo": Method(
+    GXPO: Method(
         "two fast passes, extrapolated to K, the reposition and the slow pass (arXiv 2605.06755)",
         sets={"slow_correction": True},
         defaults={"gxpo_moments": "restored", "inner_steps": 5, "alpha": 0.5},

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from sfpo.trl.checkpoint import checkpoints_in, missing_part
+from sfpo.checkpoints import checkpoints_in, missing_part
 
 pytestmark = [
     pytest.mark.distributed,

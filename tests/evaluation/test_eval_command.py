@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from kills import KILLED, WHOLE, forked, kill_at_line
 from shared_data import FOLDER, needs_data
+from slices import BENCHMARKS
 
 from sfpo.cli import main
 from sfpo.evaluation.engines import TransformersEngine
@@ -331,6 +332,18 @@ def test_a_problem_too_long_for_the_model_is_wrong_and_said(tiny_model, tmp_path
     assert "2 answers are empty and count as wrong" in " ".join(out.split())
     lengths = {(row["id"], row["sample"]): row["tokens"] for row in rows(tmp_path / "run")}
     assert [key for key, tokens in lengths.items() if tokens == 0] == [("long-2", 0), ("long-2", 1)]
+
+
+def test_slices_of_two_benchmarks_are_answered(tmp_path, capsys):
+    code, out, err = run(
+        capsys, "--benchmarks", "math500,gsm8k", "--data_path", BENCHMARKS, "--limit", "3", "--samples", "2",
+        "--max_new_tokens", "6", "--output_dir", tmp_path / "run",
+    )  # fmt: skip
+    assert code == 0, err
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert [row["problems"] for row in results["benchmarks"]] == [3, 3]
+    assert len(rows(tmp_path / "run")) == 12
+    assert "math500 has 16 problems; published results are about 500" in " ".join(out.split())
 
 
 @needs_data

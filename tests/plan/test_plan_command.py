@@ -48,10 +48,31 @@ def test_flags_win_over_a_recipe_and_a_recipe_over_a_run(capsys, tmp_path):
     assert made["workload"]["completion_length"] > 10  # the run's
 
 
-def test_a_method_whose_passes_are_not_k_plus_one_is_not_planned_as_if_they_were(capsys, tmp_path):
+@pytest.mark.parametrize(("moments", "copies"), [("restored", 4), ("running", 2)])
+def test_gxpo_makes_three_passes_whatever_k_and_keeps_more_copies(capsys, tmp_path, moments, copies):
     recipe = tmp_path / "recipe.yaml"
-    recipe.write_text("method: gxpo\ninner_steps: 5\n")
-    code, _, err = plan(capsys, "--config", recipe)
+    recipe.write_text(f"method: gxpo\ninner_steps: 5\ngxpo_moments: {moments}\n")
+    made, sfpo = as_json(capsys, "--config", recipe), as_json(capsys, "--method", "sfpo", "--inner_steps", 2)
+    parts = sfpo["seconds"]
+    assert made["method"] == "gxpo"
+    assert made["memory_bytes"]["snapshot"] == copies * sfpo["memory_bytes"]["snapshot"]
+    assert made["seconds"]["gxpo"] == pytest.approx(parts["sfpo"] + (copies - 1) * parts["reposition"])
+    assert made["step_ratio"] == pytest.approx(made["seconds"]["gxpo"] / parts["grpo"])
+    shown = plan(capsys, "--config", recipe)[1]
+    assert "GXPO's step, three passes whatever K" in shown
+    assert "breaks even" not in shown
+    assert "SFPO" not in shown
+
+
+def test_another_method_than_the_configurations_keeps_its_own_k(capsys, tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("method: gxpo\ninner_steps: 10\nnum_generations: 4\n")
+    made = as_json(capsys, "--config", recipe, "--method", "sfpo")
+    assert (made["workload"]["inner_steps"], made["workload"]["group_size"]) == (3, 4)
+
+
+def test_a_reduction_by_k_says_nothing_of_gxpo(capsys):
+    code, _, err = plan(capsys, "--method", "gxpo", "--rollout_reduction", "3=3.5")
     assert code == 2
     assert "three passes whatever K" in err
 

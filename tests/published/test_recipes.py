@@ -5,14 +5,12 @@ import json
 import os
 import subprocess
 import sys
-from itertools import islice
 from pathlib import Path
 
 import pytest
 import yaml
 from repository import ROOT
-from shared_data import FOLDER as DATA
-from shared_data import needs_data
+from slices import BENCHMARKS, write_training_sets
 
 from sfpo.cli import main
 from sfpo.plan.architecture import PAPER_MODELS
@@ -23,12 +21,6 @@ ACCELERATE = sorted((RECIPES / "accelerate").glob("*.yaml"))
 VERL_MODELS = sorted(path.stem for path in (RECIPES / "verl" / "model").glob("*.yaml"))
 TRAIN_SETS = sorted(path.stem for path in (RECIPES / "verl" / "train_set").glob("*.yaml"))
 
-# Rows of local copies are enough for one batch of prompts, and quick to clean.
-_LOCAL_COPIES = {
-    "dapo+math": ("dapo_math_17k_hubschema_2000.jsonl", "math_train.jsonl"),
-    "skywork-or1": ("skywork_or1_math_FIXTURE_1000.jsonl",),
-}
-
 
 def settings(path):
     return yaml.safe_load(path.read_text())
@@ -36,23 +28,15 @@ def settings(path):
 
 @pytest.fixture(scope="module")
 def local_copies(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    copies = {}
-    for task, names in _LOCAL_COPIES.items():
-        for name in names:
-            with (DATA / "train" / name).open() as rows:
-                (folder / name).write_text("".join(islice(rows, 200)))
-        copies[task] = ",".join(str(folder / name) for name in names)
-    return copies
+    return write_training_sets(tmp_path_factory.mktemp("data"))
 
 
-@needs_data
 @pytest.mark.parametrize("recipe", TRL, ids=lambda path: path.stem)
 def test_sfpo_train_accepts_a_trl_recipe(recipe, local_copies, capsys, tmp_path):
     local = {
         "--model": "embedded",  # the recipe's own would have to be downloaded
         "--data_path": local_copies[settings(recipe)["task"]],
-        "--benchmark_data_path": DATA / "bench",
+        "--benchmark_data_path": BENCHMARKS,
         "--output_dir": tmp_path / "run",
     }
     flags = [str(part) for pair in local.items() for part in pair]
@@ -66,7 +50,7 @@ def test_sfpo_train_accepts_a_trl_recipe(recipe, local_copies, capsys, tmp_path)
 
 def test_the_trl_recipes_are_the_papers_models_on_its_two_training_sets():
     found = {(settings(path)["model"], settings(path)["task"]) for path in TRL}
-    assert found == {(model, task) for model in PAPER_MODELS for task in _LOCAL_COPIES}
+    assert found == {(model, task) for model in PAPER_MODELS for task in ("dapo+math", "skywork-or1")}
 
 
 @pytest.mark.parametrize("recipe", TRL, ids=lambda path: path.stem)
@@ -152,12 +136,11 @@ def test_the_verl_reward_grades_answers():
     assert module.compute_score("math", r"so it is \boxed{2}", "0.5", extra_info={}) == 0.0
 
 
-@needs_data
 def test_verl_gets_its_training_set_in_its_schema(local_copies, tmp_path):
     from datasets import load_dataset
 
     script = [sys.executable, RECIPES / "verl" / "prepare_data.py", "skywork-or1", local_copies["skywork-or1"]]
-    subprocess.run([*script, DATA / "bench"], cwd=tmp_path, check=True, capture_output=True)
+    subprocess.run([*script, BENCHMARKS], cwd=tmp_path, check=True, capture_output=True)
     files = {name: str(tmp_path / "data" / "verl" / f"skywork-or1{name}.parquet") for name in ("", "-held-out")}
     rows = load_dataset("parquet", data_files=files[""], split="train", cache_dir=str(tmp_path / "cache"))
     assert rows[0]["prompt"][0]["role"] == "user"

@@ -26,7 +26,9 @@ PAGES = [
     DOCS / "index.md",
     DOCS / "method" / "gate.md",
     *sorted((DOCS / "guides").glob("*.md")),
+    DOCS / "integrations" / "axolotl.md",
     DOCS / "integrations" / "loop.md",
+    DOCS / "integrations" / "own-engine.md",
     DOCS / "integrations" / "trl.md",
 ]
 NAMES = [str(page.relative_to(DOCS)) for page in PAGES]

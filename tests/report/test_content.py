@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 from report_folders import HOSTILE, write_comparison, write_run
+from repository import ROOT
 
 from sfpo.errors import UsageError
 from sfpo.records.summary import write_summary
@@ -350,3 +351,18 @@ def test_a_broken_comparison_is_one_clear_error(comparison):
     (comparison / "comparison.json").write_text('{"seeds": [0]}')
     with pytest.raises(UsageError, match="not what sfpo compare writes"):
         read_folder(comparison)
+
+
+def test_where_none_reached_grpos_best_the_way_to_most_of_it_is_shown(tmp_path):
+    folder = shutil.copytree(ROOT / "results" / "embedded-larger-cap", tmp_path / "run")
+    nearly = {
+        name: figures["rollout_reduction_to_0.95"]["value"]
+        for name, figures in json.loads((folder / "summary.json").read_text())["variants"].items()
+        if name.startswith("sfpo")
+    }
+    shown = content(folder)
+    assert [card.value for card in shown.cards] == [f"{value:.2f}×" for value in nearly.values()]
+    assert all("95 % of GRPO's best accuracy, which it never reached" in card.lines[0] for card in shown.cards)
+    reduction = figure(shown.results, "rollout_reduction_to_0.95")
+    assert [row.value for row in reduction.rows] == list(nearly.values())
+    assert reduction.title == "Rollouts saved on the way to 95 % of GRPO's best accuracy"

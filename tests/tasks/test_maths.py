@@ -5,6 +5,7 @@ import json
 import pytest
 from datasets import Dataset
 from shared_data import FOLDER, needs_data
+from slices import BENCHMARKS, SLICES, write_training_sets
 
 from sfpo.errors import UsageError
 from sfpo.tasks import load_task
@@ -90,6 +91,31 @@ def test_local_copies_in_the_published_schemas(name, file, note, count):
     assert len({row["prompt"] for row in rows}) == count
     assert all(row["answer"].strip() for row in rows)
     assert len(task.held_out) == pytest.approx(count / 8, rel=0.25)
+
+
+@pytest.mark.parametrize(("name", "rows"), [("math", 200), ("gsm8k", 100)])
+def test_slices_of_the_sets_that_may_be_copied(name, rows):
+    path = SLICES / "train" / f"{name}_train.jsonl"
+    task = load_task(name, data_path=str(path), benchmark_data_path=str(BENCHMARKS), eval_problems=1000)
+    assert task.note.startswith(f"{name}: {rows} of {rows} rows kept; dropped none")
+    written = {json.loads(line)["problem"] for line in path.read_text().splitlines()}
+    assert {bare_problem(row["prompt"]) for row in everything(task)} == {problem.strip() for problem in written}
+
+
+def test_a_benchmark_problem_in_a_slice_is_dropped(tmp_path):
+    path = tmp_path / "math.jsonl"
+    path.write_text((SLICES / "train" / "math_train.jsonl").read_text() + (BENCHMARKS / "math500.jsonl").read_text())
+    task = load_task("math", data_path=str(path), benchmark_data_path=str(BENCHMARKS), eval_problems=1000)
+    assert task.note.startswith("math: 200 of 216 rows kept; dropped 16 benchmark problems (math500 16)")
+
+
+@pytest.mark.parametrize("name", ["dapo+math", "skywork-or1"])
+def test_slices_in_the_schemas_of_the_hub(tmp_path, name):
+    task = load_task(
+        name, data_path=write_training_sets(tmp_path)[name], benchmark_data_path=str(BENCHMARKS), eval_problems=1000
+    )
+    assert len(everything(task)) == 200
+    assert "200 of 200 rows kept" in task.note
 
 
 @needs_data

@@ -98,6 +98,13 @@ def folder_with_a_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("")
     (tmp_path / "dangling").symlink_to("nowhere")
+    (tmp_path / "finished").mkdir()
+    (tmp_path / "finished" / "run.json").write_text('{"finished": 1.0, "steps": 3}')
+    checkpoint = tmp_path / "stopped" / "checkpoint-3"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "trainer_state.json").write_text('{"global_step": 3, "log_history": []}')
+    for name in ("model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth"):
+        (checkpoint / name).write_text("")
 
 
 PLACES = [
@@ -106,6 +113,12 @@ PLACES = [
     ("--output_dir file/run", "cannot make the folder file/run (Not a directory): choose another --output_dir"),
     ("--output_dir /proc/run", "cannot make the folder /proc/run"),
     ("--output_dir " + "x" * 300, "(File name too long): choose another --output_dir"),
+    ("--output_dir finished", "finished already holds a finished run: choose another --output_dir"),
+    ("--output_dir stopped", "stopped already holds a run: continue it with --resume_from_checkpoint last"),
+    ("--output_dir new --resume_from_checkpoint last", "new holds no checkpoint to continue from"),
+    ("--resume_from_checkpoint nowhere", "nowhere is not a checkpoint: give its folder, or 'last'"),
+    ("--report_to swanlab", "--report_to swanlab needs a package that is not installed: pip install swanlab"),
+    ("--report_to tensorboard swanlab", "--report_to swanlab needs a package that is not installed"),
     ("--model ./nope", "there is no model folder ./nope"),
     ("--model nope.gguf", "there is no file nope.gguf"),
     ("--model file", "file is a file: give the folder of a saved model"),

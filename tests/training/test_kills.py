@@ -8,8 +8,8 @@ import sys
 import pytest
 from kills import KILLED, WHOLE, contents, forked, kill_at_line
 
+from sfpo.checkpoints import newest_complete
 from sfpo.cli import main
-from sfpo.trl.checkpoint import newest_complete
 
 RUN = [
     "--max_steps", "4", "--per_device_train_batch_size", "16", "--eval_problems", "16", "--train_problems", "64", "--eval_every",

@@ -16,8 +16,9 @@ from tiny_runs import PROMPTS, SETTINGS, assert_same, history, reward_low_digits
 from transformers import TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
+from sfpo.checkpoints import checkpoints_in, missing_part, newest_complete
 from sfpo.trl import SFPOConfig, SFPOTrainer
-from sfpo.trl.checkpoint import checkpoints_in, missing_part, newest_complete, to_continue_from
+from sfpo.trl.checkpoint import to_continue_from
 
 # Checkpoints at steps 2, 4 and 6, of which one stays. The state of the gate decides α.
 SAVING = {
@@ -201,6 +202,7 @@ def spoil(path):
                 '{"parts": {"optimizer.pt": [9]}, "rollouts": 8, "gate": null}',
                 '{"parts": {}, "rollouts": 8, "gate": {}}',
                 '{"parts": {}, "rollouts": true, "gate": null}',
+                '{"parts": {}, "rollouts": 8, "gate": null}',
             )
         ),
         *(

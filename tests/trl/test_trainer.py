@@ -10,7 +10,7 @@ from tiny_runs import LIKE_TRL, PROMPTS, SETTINGS, assert_same, history, reward_
 from transformers import TrainerCallback
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
-from sfpo.trl import SFPOConfig, SFPORLOOConfig, SFPORLOOTrainer, SFPOTrainer
+from sfpo.trl import SFPOConfig, SFPORLOOConfig, SFPORLOOTrainer, SFPOTrainer, SlowFastMixin
 
 VARIANTS = {
     "plain": {},
@@ -85,6 +85,17 @@ def test_alpha_below_one_is_neither(tiny_model, tmp_path):
     ]
     for one, other in ((0, 1), (1, 2)):
         assert any(not torch.equal(ends[one][name], ends[other][name]) for name in ends[0])
+
+
+def test_the_trainers_that_unsloth_puts_in_place_of_trls_are_refused(tmp_path):
+    class UnslothGRPOTrainer(GRPOTrainer):
+        pass
+
+    class Ours(SlowFastMixin, UnslothGRPOTrainer):
+        _config_class = SFPOConfig
+
+    with pytest.raises(ValueError, match="without importing unsloth"):
+        Ours("model", reward_low_digits, SFPOConfig(str(tmp_path), use_cpu=True, bf16=False))
 
 
 class WatchWeights(TrainerCallback):

@@ -20,13 +20,13 @@ from accelerate import init_empty_weights
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from sfpo import interrupt
+from sfpo.checkpoints import newest_complete
 from sfpo.errors import UsageError
 from sfpo.model import cpu
 from sfpo.model.devices import one_device
 from sfpo.model.load import resolve
 from sfpo.records.lock import FolderLock
 from sfpo.records.run import COMPLETIONS, METRICS, is_finished
-from sfpo.trl.checkpoint import newest_complete
 
 LOG = "train.log"
 

@@ -12,7 +12,7 @@ from sfpo.errors import UsageError
 from sfpo.plan import seconds
 from sfpo.plan.architecture import Architecture
 from sfpo.plan.hardware import Efficiency, Hardware
-from sfpo.plan.workload import Workload
+from sfpo.plan.workload import Workload, passes_and_copies
 from sfpo.records.run import CONFIG, METRICS, read_metrics
 
 Settings = dict[str, Any]
@@ -123,7 +123,7 @@ def _measured(settings: Settings, lines: list[Settings], previous: Settings) -> 
         prompt_length=tokens - length,
         completion_length=length,
         longest_completion=row["completions/max_length"],
-        inner_steps=settings["inner_steps"],
+        **passes_and_copies(settings),
         engine="lora" if settings.get("use_peft") else "ddp",
         lora_rank=settings.get("lora_r", Workload.lora_rank),
         gradient_checkpointing=settings.get("gradient_checkpointing", True),

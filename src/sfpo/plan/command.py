@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from sfpo.methods import GXPO
 from sfpo.plan import calibration, hardware, memory, seconds
 from sfpo.plan.calibration import Check
 from sfpo.plan.hardware import Efficiency
@@ -51,7 +52,7 @@ def main(arguments: Sequence[str]) -> int:
         soft_wrap=True,
     )
     console.print(_assumption(options), markup=False, highlight=False, soft_wrap=True)
-    console.print(_memory_table(bytes_))
+    console.print(_memory_table(bytes_, options))
     if bytes_.peak > options.device.memory and not options.device.is_cpu:
         console.print(
             f"[red]Does not fit[/] in {_size(options.device.memory)}: use smaller micro-batches, gradient checkpointing, "
@@ -59,8 +60,9 @@ def main(arguments: Sequence[str]) -> int:
             highlight=False,
             soft_wrap=True,
         )
-    console.print(_seconds_table(step, work.inner_steps, options.measured_passes))
-    console.print(_reduction_table(by_k) if by_k else _ratio_table(step))
+    console.print(_seconds_table(step, options))
+    if options.method != GXPO:
+        console.print(_reduction_table(by_k) if by_k else _ratio_table(step))
     if by_k:
         console.print(f"Least wall-clock time: K = {by_k[0].inner_steps}", highlight=False)
     if checks:
@@ -85,11 +87,12 @@ def _assumption(options: Options) -> str:
     return "Efficiencies are assumed, not measured: calibrate with --from and the folder of a short run"
 
 
-def _memory_table(bytes_: Memory) -> Table:
+def _memory_table(bytes_: Memory, options: Options) -> Table:
     table = _table("Memory per device", "", "GPU or CPU", "host")
     for name in ("weights", "masters", "gradients", "moments", "activations", "cache"):
         table.add_row(_LABELS[name], _size(getattr(bytes_, name)), "")
-    table.add_row("θ_0, SFPO's copy", "", _size(bytes_.snapshot))
+    copies = {1: "θ_0, SFPO's copy", 2: "θ_0 and g_0, GXPO's copies", 4: "θ_0, g_0 and moments, GXPO's copies"}
+    table.add_row(copies[options.work.copies], "", _size(bytes_.snapshot))
     table.add_row("[bold]peak[/]", f"[bold]{_size(bytes_.peak)}[/]", "", end_section=True)
     return table
 
@@ -104,7 +107,8 @@ _LABELS = {
 }
 
 
-def _seconds_table(step: StepSeconds, inner_steps: int, measured_passes: float | None) -> Table:
+def _seconds_table(step: StepSeconds, options: Options) -> Table:
+    inner_steps, measured_passes = options.work.inner_steps, options.measured_passes
     table = _table("Seconds per step", "", "s")
     table.add_row("rollouts", _seconds(step.rollouts))
     if step.scoring:
@@ -112,8 +116,11 @@ def _seconds_table(step: StepSeconds, inner_steps: int, measured_passes: float |
     table.add_row("one pass", _seconds(step.a_pass))
     table.add_row("reposition", _seconds(step.reposition))
     table.add_row("GRPO's step", _seconds(step.grpo))
-    table.add_row(f"SFPO's step, K = {inner_steps}", _seconds(step.sfpo(inner_steps)))
-    table.add_row("SFPO / GRPO", f"{step.ratio(inner_steps):.3f}")
+    if options.method == GXPO:
+        table.add_row("GXPO's step, three passes whatever K", _seconds(step.sfpo(inner_steps)))
+    else:
+        table.add_row(f"SFPO's step, K = {inner_steps}", _seconds(step.sfpo(inner_steps)))
+    table.add_row(f"{options.method.upper()} / GRPO", f"{step.ratio(inner_steps):.3f}")
     if measured_passes is not None:
         label = f"SFPO's step, {measured_passes:.2f} passes as in the run"
         table.add_row(label, _seconds(step.with_passes(measured_passes) + step.reposition))
@@ -160,13 +167,14 @@ def _as_json(
     return {
         "model": options.model,
         "weights": options.architecture.weights,
+        "method": options.method,
         "hardware": options.hardware,
         "workload": asdict(options.work) | {"rollouts": options.work.rollouts},
         "efficiency": asdict(efficiency),
         "calibrated_with": None if options.measured is None else str(options.measured.folder),
         "memory_bytes": asdict(bytes_) | {"peak": bytes_.peak},
         "fits": bytes_.peak <= options.device.memory,
-        "seconds": asdict(step) | {"grpo": step.grpo, "sfpo": step.sfpo(k)},
+        "seconds": asdict(step) | {"grpo": step.grpo, options.method: step.sfpo(k)},
         "step_ratio": step.ratio(k),
         "measured_passes": options.measured_passes,
         "wall_clock": [asdict(r) | {"time": r.time} for r in by_k],

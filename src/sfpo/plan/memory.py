@@ -28,7 +28,7 @@ class Memory:
     """Keys and values of all sequences at their longest while sampling; or the memory that vLLM keeps throughout."""
     keeps_cache: bool
     snapshot: float
-    """One device's share of θ_0 in fp32, in the host's memory."""
+    """One device's share of θ_0 in fp32, and of what else GXPO keeps, in the host's memory."""
 
     @property
     def states(self) -> float:
@@ -48,7 +48,7 @@ def trainable(model: Architecture, work: Workload) -> int:
 
 
 def estimate(model: Architecture, work: Workload, hardware: Hardware) -> Memory:
-    """Memory of SFPO's step; GRPO's step differs only by the snapshot.
+    """Memory of SFPO's step; those of GRPO and GXPO differ only by the snapshot.
 
     With N weights, T of them trained, D devices:
 
@@ -89,7 +89,7 @@ def estimate(model: Architecture, work: Workload, hardware: Hardware) -> Memory:
         activations=_activations(model, work, half, hardware.is_cpu),
         cache=cache,
         keeps_cache=work.vllm_share is not None,
-        snapshot=4 * trained / shards,
+        snapshot=4 * work.copies * trained / shards,
     )
 
 

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from sfpo.errors import UsageError
+from sfpo.methods import DEFAULT_METHOD, GXPO, METHODS, method_named
 from sfpo.model.embedded import EMBEDDED
 from sfpo.model.embedded.recipe import EMBEDDED_RECIPE
 from sfpo.options import LARGEST, Parser, read_config, truth, with_underscores
 from sfpo.plan import architecture, calibration, hardware, reduction
 from sfpo.plan.architecture import Architecture
 from sfpo.plan.hardware import Hardware
-from sfpo.plan.workload import ENGINES, Workload
+from sfpo.plan.workload import ENGINES, Workload, passes_and_copies
 from sfpo.settings import AUTO, SlowFastSettings
 
 # The settings of `sfpo train` that determine cost, with TRL's defaults and ours.
@@ -38,6 +39,8 @@ class Options:
 
     model: str
     architecture: Architecture
+    method: str
+    """GXPO or SFPO; all methods but GXPO are planned as SFPO."""
     hardware: str
     device: Hardware
     work: Workload
@@ -59,11 +62,14 @@ def parse(arguments: Sequence[str]) -> Options:
     run = calibration.read_run(Path(flags["from"])) if flags["from"] else None
     given: dict[str, Any] = run.settings | _as_settings(run.typical()) if run else {}
     given |= read_config(flags["config"]) if flags["config"] else {}
+    if flags["method"] not in (None, given.get("method", DEFAULT_METHOD)):
+        # K and α mean something else in GXPO.
+        given = METHODS[flags["method"]].of_file(given, method_named(given.get("method", DEFAULT_METHOD)))
     given |= {name: value for name, value in flags.items() if value is not None}
-    if given.get("method") == "gxpo":
+    method = GXPO if given.get("method") == GXPO else DEFAULT_METHOD
+    if method == GXPO and flags["rollout_reduction"]:
         raise UsageError(
-            "sfpo plan knows no steps of method gxpo, which makes three passes whatever K: give a configuration or a run of "
-            "method sfpo, with --inner_steps 2 for as many passes"
+            "--rollout_reduction is by K, and GXPO makes three passes whatever K: leave it out, or plan with --method sfpo"
         )
     model = given.get("model", EMBEDDED)
     settings = {"model": model, **defaults(model), **given}
@@ -73,6 +79,7 @@ def parse(arguments: Sequence[str]) -> Options:
     return Options(
         model=model,
         architecture=architecture.load(model, flags["model_config"]),
+        method=method,
         hardware=name,
         device=device,
         work=_workload(settings, device),
@@ -137,7 +144,7 @@ def _workload(settings: dict[str, Any], device: Hardware) -> Workload:
         completion_length=settings.get("completion_length", longest / 2),
         longest_completion=longest,
         devices=settings["devices"],
-        inner_steps=settings["inner_steps"],
+        **passes_and_copies(settings),
         engine=engine,
         lora_rank=settings["lora_r"],
         gradient_checkpointing=settings.get("gradient_checkpointing", not device.is_cpu),
@@ -181,6 +188,7 @@ def parser() -> Parser:
     add("--check", nargs="+", default=[], help="Run folders whose measured seconds to compare with the prediction.")
     add("--model", help="'embedded', a folder, a .gguf file or a hub id.")
     add("--model_config", help="A config.json to read instead of the model's own.")
+    add("--method", choices=(DEFAULT_METHOD, GXPO), help="The method to compare with GRPO.")
     add("--hardware", help=f"One of {', '.join(hardware.NAMES)}.")
     add("--engine", choices=ENGINES, help="How the devices hold the weights.")
     add("--devices", type=int, help="Total number of devices.")

@@ -37,6 +37,7 @@ class StepSeconds:
         return self.with_passes(1)
 
     def sfpo(self, inner_steps: int) -> float:
+        """A step with this many fast passes, the reposition and the slow pass; GXPO's has two fast passes."""
         return self.with_passes(inner_steps + 1) + self.reposition
 
     def ratio(self, inner_steps: int) -> float:
@@ -50,8 +51,8 @@ def estimate(model: Architecture, work: Workload, hardware: Hardware, efficiency
     Raises:
         UsageError: vLLM's share of a device cannot hold the weights and one sequence.
     """
-    # The weights are copied to the host before the passes and back for the reposition.
-    moved = 2 * 4 * trainable(model, work) / work.optimizer_shards
+    # What a step keeps is copied to the host before or between the passes, and back for the reposition.
+    moved = 2 * 4 * work.copies * trainable(model, work) / work.optimizer_shards
     return StepSeconds(
         rollouts=positions(model, work, hardware) * efficiency.seconds_per_token
         + nominal_rollout(model, work, hardware) / efficiency.rollout,

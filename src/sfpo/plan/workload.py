@@ -1,12 +1,23 @@
 """The work in one step of a run: rollouts, their lengths, passes, and the engine that holds the weights."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from sfpo.errors import UsageError
+from sfpo.methods import GXPO, METHODS
 from sfpo.nearest import unknown
 from sfpo.settings import SlowFastSettings
 
 ENGINES = ("ddp", "zero2", "zero3", "fsdp2", "lora")
+
+
+def passes_and_copies(settings: Mapping[str, Any]) -> dict[str, int]:
+    """The `inner_steps` and `copies` of a method: K fast passes and θ_0, or for GXPO two fast passes, θ_0, g_0 and Adam's moments."""
+    if settings.get("method") != GXPO:
+        return {"inner_steps": settings["inner_steps"], "copies": 1}
+    restored = settings.get("gxpo_moments", METHODS[GXPO].defaults["gxpo_moments"]) == "restored"
+    return {"inner_steps": 2, "copies": 4 if restored else 2}
 
 
 @dataclass(frozen=True)
@@ -30,6 +41,8 @@ class Workload:
     mini_batches: int = 1
     devices: int = 1
     inner_steps: int = SlowFastSettings.inner_steps
+    copies: int = 1
+    """Numbers that a step keeps for each trained weight until the reposition: θ_0, and what else GXPO keeps."""
     engine: str = "ddp"
     lora_rank: int = 16
     gradient_checkpointing: bool = False

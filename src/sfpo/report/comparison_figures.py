@@ -4,8 +4,9 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from sfpo.records.efficiency import NEARLY
 from sfpo.records.rows import Row
-from sfpo.records.summary import percent, times
+from sfpo.records.summary import NEARLY_REDUCTION, percent, times
 from sfpo.report.ceiling import with_error
 from sfpo.report.colors import DASHES, NEUTRAL, Color, color_of, shades
 from sfpo.report.figure import Axis, Bars, Curves, Estimate, Figure, Intervals, Level, Series, Stack, Values
@@ -69,17 +70,19 @@ class ComparisonFigures:
         return figures
 
     def _reductions(self, drawn: list[Variant]) -> list[Figure]:
+        others = [variant for variant in drawn if variant.figures.get("baseline") != variant.name]
+        rollouts, time, target = "rollout_reduction", "time_reduction", "GRPO's best accuracy"
+        if not any(variant.figures.get(rollouts, {}).get("value") for variant in others):
+            # Where GRPO's best is near the ceiling, none may reach it, and still all may come close sooner.
+            rollouts, time = NEARLY_REDUCTION["rollout"], NEARLY_REDUCTION["time"]
+            target = f"{100 * NEARLY:.0f} % of GRPO's best accuracy"
         figures: list[Figure] = []
-        for key, amount in (("rollout_reduction", "rollouts"), ("time_reduction", "time")):
-            rows = [
-                self._reduction(variant, key)
-                for variant in drawn
-                if key in variant.figures and variant.figures.get("baseline") != variant.name
-            ]
+        for key, amount in ((rollouts, "rollouts"), (time, "time")):
+            rows = [self._reduction(variant, key) for variant in others if key in variant.figures]
             if rows:
                 less = "fewer rollouts" if amount == "rollouts" else "less time"
                 axis = Axis(f"times {less} than GRPO", "times")
-                title = f"{amount.capitalize()} saved on the way to GRPO's best accuracy"
+                title = f"{amount.capitalize()} saved on the way to {target}"
                 caption = (
                     "95 % bootstrap intervals over seeds. Right of the dashed line a variant needs less than GRPO."
                 )

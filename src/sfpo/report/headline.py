@@ -175,6 +175,12 @@ def gate_tables_of_comparison(comparison: Comparison) -> list[Table]:
 def _card(variant: Variant, color: Color) -> Card:
     figures = variant.figures
     final = f"{percent(figures['final_accuracy'])} accuracy at the end"
+    nearly = figures.get(NEARLY_REDUCTION["rollout"])
+    if figures["rollouts_to_target"]["value"] is None and nearly and nearly["value"] and "from_start" not in nearly:
+        value, _, interval = times(nearly).partition(" (")
+        detail = f"rollout reduction{f' (95 %: {interval}' if interval else ', one seed'}"
+        lines = [f"on the way to {100 * NEARLY:.0f} % of GRPO's best accuracy, which it never reached", final]
+        return Card(variant.title, value, detail, lines, color)
     if figures["rollouts_to_target"]["value"] is None or "from_start" in figures["rollout_reduction"]:
         # The text also says in how many draws of seeds that is so.
         value, _, detail = times(figures["rollout_reduction"]).partition(" (")

@@ -14,6 +14,7 @@ from rich.markup import escape
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from sfpo import disk, interrupt
+from sfpo.checkpoints import logged_before, newest_complete, steps_made
 from sfpo.errors import UsageError
 from sfpo.model.devices import keep_one_device
 from sfpo.model.load import load_tokenizer
@@ -28,7 +29,6 @@ from sfpo.training.options import Parsed, parse
 from sfpo.training.resume import Start, drop_checkpoints_after, start_of
 from sfpo.training.screen import print_plan, print_stopped, print_summary
 from sfpo.training.stop import StopWhenAsked, command_to_continue
-from sfpo.trl.checkpoint import logged_before, newest_complete, steps_made
 
 
 @dataclass(frozen=True)

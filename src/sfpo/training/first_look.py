@@ -19,7 +19,7 @@ from sfpo.tasks.templates import check_template
 from sfpo.training.help import print_help
 from sfpo.training.known_options import INSTEAD, as_number, check_values, known_options
 from sfpo.training.own_options import TrainOptions
-from sfpo.training.places import check_folder, check_groups, check_model
+from sfpo.training.places import check_folder, check_groups, check_model, check_trackers
 
 HELP, HELP_ALL = ("--help", "-h"), ("--help-all", "--help_all")
 
@@ -84,7 +84,9 @@ def check(arguments: Sequence[str]) -> None:
             raise UsageError(f"--{name} {by_flag[name]} has no effect, since {why}, or leave it out")
     own = _own(by_flag, config)
     _check_task(own, by_flag)
-    check_groups(_all(by_flag, config))
+    everything = _all(by_flag, config)
+    check_groups(everything)
+    check_trackers(everything)
     if own["eval_benchmarks"]:
         names_of(own["eval_benchmarks"], "eval_benchmarks")
 

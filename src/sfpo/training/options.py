@@ -22,6 +22,7 @@ from sfpo.options import OneLineErrors, Parser, flags, free_folder, given, read_
 from sfpo.training.first_look import check
 from sfpo.training.known_options import known_options
 from sfpo.training.own_options import TrainOptions
+from sfpo.training.places import missing_tracker
 from sfpo.training.typed import typed
 from sfpo.trl import SFPOConfig
 from sfpo.trl.config import SlowFastFields
@@ -140,9 +141,7 @@ def _check_reports(places: list[str]) -> None:
         if place not in INTEGRATION_TO_CALLBACK:
             raise UsageError(unknown("place for --report_to", place, [*INTEGRATION_TO_CALLBACK, "none"]))
         if place not in available:
-            raise UsageError(
-                f"--report_to {place} needs a package that is not installed: pip install {place}, or leave it out"
-            )
+            raise missing_tracker(place)
 
 
 _UNKNOWN = "Some specified arguments are not used by the HfArgumentParser:"

@@ -5,6 +5,7 @@ What is let through may still be refused when it is loaded.
 
 import os
 from collections.abc import Mapping
+from importlib.util import find_spec
 from os.path import isfile
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from sfpo.errors import UsageError
 from sfpo.model.source import refuse_longer, source_of, stated_readable
 from sfpo.options import free_folder
 from sfpo.records.lock import refuse_unwritable
+from sfpo.training.resume import start_in
 
 
 def check_model(options: Mapping[str, Any]) -> None:
@@ -31,15 +33,39 @@ def check_model(options: Mapping[str, Any]) -> None:
 
 
 def check_folder(options: Mapping[str, Any]) -> None:
-    """Refuse an output folder that cannot be made, written to or held.
+    """Refuse an output folder that cannot be made, written to or held, or that a run can neither begin in nor continue.
 
     Raises:
         UsageError: saying why.
     """
-    folder = options["output_dir"] or free_folder(f"{options['task']}-{options['method']}")
+    folder = Path(str(options["output_dir"] or free_folder(f"{options['task']}-{options['method']}")))
     # Of several processes of one run, the first writes; the others would find the folder taken.
-    if os.environ.get("RANK", "0") == "0":
-        refuse_unwritable(Path(str(folder)), "sfpo train")
+    if os.environ.get("RANK", "0") != "0":
+        return
+    refuse_unwritable(folder, "sfpo train")
+    if isinstance(options["max_steps"], int):
+        start_in(folder, options["resume_from_checkpoint"], options["max_steps"])
+
+
+_TRACKERS = ("wandb", "trackio", "mlflow", "swanlab", "comet_ml")
+"""Those whose package has their name."""
+
+
+def check_trackers(options: Mapping[str, Any]) -> None:
+    """Refuse to report to a tracker that is not installed.
+
+    Raises:
+        UsageError: naming the first.
+    """
+    named = options["report_to"]
+    for tracker in [named] if isinstance(named, str) else named or []:
+        if tracker in _TRACKERS and find_spec(tracker) is None:
+            raise missing_tracker(tracker)
+
+
+def missing_tracker(name: str) -> UsageError:
+    """What is said of a tracker that is not installed."""
+    return UsageError(f"--report_to {name} needs a package that is not installed: pip install {name}, or leave it out")
 
 
 _PROCESSES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")

@@ -2,15 +2,17 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from sfpo.checkpoints import TRAINER_STATE, UNFINISHED, checkpoints_in, missing_part, newest_complete, step_of
 from sfpo.disk import refuse_all_but_files
 from sfpo.errors import UsageError
 from sfpo.records.run import METRICS, RUN_FILES, finished_after, missing_model, read_configuration
-from sfpo.training.options import Parsed
-from sfpo.trl.checkpoint import UNFINISHED, checkpoints_in, missing_part, newest_complete, step_of
+
+if TYPE_CHECKING:  # at run time it would bring in torch, and this is asked before
+    from sfpo.training.options import Parsed
 
 
 @dataclass(frozen=True)
@@ -28,22 +30,43 @@ class Start:
     notes: list[str] = field(default_factory=list)
 
 
-def start_of(parsed: Parsed) -> Start:
+def start_of(parsed: "Parsed") -> Start:
+    """What a run starts from.
+
+    Raises:
+        UsageError: see `start_in`; or the folder holds the beginning of a run with other settings.
+    """
+    training = parsed.training
+    folder = Path(training.output_dir)
+    start = start_in(folder, training.resume_from_checkpoint, training.max_steps)
+    if start.checkpoint is not None or start.nothing_left or not (folder / METRICS).exists():
+        return start
+    if different := differences(read_configuration(folder), parsed):
+        raise UsageError(
+            f"{folder} holds the beginning of a run with other settings ({different}), which was stopped before its first "
+            "checkpoint: repeat those to start it again, or choose another --output_dir"
+        )
+    return Start(notes=[*start.notes, f"Starting again: the run in {folder} was stopped before its first checkpoint."])
+
+
+def start_in(folder: Path, wanted: str | None, max_steps: int) -> Start:
     """Look into the output folder for what a run can start from.
+
+    Args:
+        wanted: what `--resume_from_checkpoint` says.
 
     Raises:
         UsageError: the folder holds what the run would overwrite, or not what it is to continue from.
     """
-    folder, wanted = Path(parsed.training.output_dir), parsed.training.resume_from_checkpoint
     refuse_all_but_files(folder, RUN_FILES)
     if (folder / UNFINISHED).exists() and not (folder / UNFINISHED).is_dir():
         raise UsageError(f"{folder / UNFINISHED}, where checkpoints are written, is no folder: move it away")
     if wanted is None:
-        return _begin(folder, parsed)
+        return _begin(folder)
     if str(wanted).lower() in ("last", "true"):
-        return _last(folder, parsed.training.max_steps)
+        return _last(folder, max_steps)
     checkpoint = Path(wanted)
-    if not (checkpoint / "trainer_state.json").is_file():
+    if not (checkpoint / TRAINER_STATE).is_file():
         raise UsageError(f"{wanted} is not a checkpoint: give its folder, or 'last'")
     if (missing := missing_part(checkpoint)) is not None:
         raise UsageError(f"{wanted} lacks {missing}: give another checkpoint, or 'last' for the newest complete one")
@@ -58,7 +81,7 @@ def drop_checkpoints_after(folder: Path, step: int) -> None:
             checkpoint.rename(folder / UNFINISHED / f"deleted-{checkpoint.name}")
 
 
-def _begin(folder: Path, parsed: Parsed) -> Start:
+def _begin(folder: Path) -> Start:
     newest = newest_complete(folder)
     if newest.checkpoint is not None:
         raise UsageError(
@@ -66,15 +89,7 @@ def _begin(folder: Path, parsed: Parsed) -> Start:
         )
     if finished_after(folder) is not None:
         raise UsageError(f"{folder} already holds a finished run: choose another --output_dir")
-    notes = [f"Not used: {said}." for said in newest.skipped]
-    if (folder / METRICS).exists():
-        if different := differences(read_configuration(folder), parsed):
-            raise UsageError(
-                f"{folder} holds the beginning of a run with other settings ({different}), which was stopped before its first "
-                "checkpoint: repeat those to start it again, or choose another --output_dir"
-            )
-        notes.append(f"Starting again: the run in {folder} was stopped before its first checkpoint.")
-    return Start(notes=notes)
+    return Start(notes=[f"Not used: {said}." for said in newest.skipped])
 
 
 def _last(folder: Path, max_steps: int) -> Start:
@@ -101,7 +116,7 @@ def _last(folder: Path, max_steps: int) -> Start:
     raise UsageError(f"{folder} holds no{lacking}: start without --resume_from_checkpoint")
 
 
-def differences(before: dict[str, Any], parsed: Parsed) -> str:
+def differences(before: dict[str, Any], parsed: "Parsed") -> str:
     """The settings that differ from a run's configuration, with their values before; empty if none does."""
     now = yaml.safe_load(yaml.safe_dump(parsed.effective()))
     return ", ".join(

@@ -11,125 +11,21 @@ older ones deleted, each by a rename first, so that no folder named like a check
 import json
 import logging
 import os
-import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from types import NoneType
 from typing import Any
 
-from transformers import TrainerState
-from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, sort_checkpoints
+from transformers.trainer_utils import sort_checkpoints
 
-from sfpo.errors import UsageError
-from sfpo.json_object import Shape, flaw, read_object
-from sfpo.whole import damage, fingerprint, sync_folder, sync_tree, write_whole
+from sfpo.checkpoints import STATE_FILE, TRAINER_STATE, UNFINISHED, missing_part, newest_complete
+from sfpo.whole import fingerprint, sync_folder, sync_tree, write_whole
 
 _logger = logging.getLogger(__name__)
 
-STATE_FILE = "sfpo_state.json"
-_STATE: dict[str, Shape] = {
-    "parts": dict,
-    "rollouts": int,
-    "gate": (NoneType, {"entropies": [int | float], "closed": bool}),
-}
-_PLACE = re.compile(rf"{PREFIX_CHECKPOINT_DIR}-\d+")
-UNFINISHED = "_unfinished"
-"""The folder in which checkpoints are written. What begins with "_" is not pushed to the hub."""
-
-# What training continues from, each with the names it may have: alone, under FSDP and DeepSpeed, with adapters.
-_PARTS = {
-    "its weights": (
-        "model*.safetensors", "pytorch_model*.bin", "adapter_model.*", "*/adapter_model.*", "pytorch_model_fsdp*", "global_step*",
-    ),
-    "optimizer.pt": ("optimizer.pt", "optimizer.bin", "optimizer_*", "global_step*"),
-    "scheduler.pt": ("scheduler.pt", "global_step*"),
-    "rng_state.pth": ("rng_state.pth", "rng_state_*.pth"),
-}  # fmt: skip
 _BINARY = {".safetensors", ".pt", ".pth", ".bin"}
-_NAMED = {TRAINER_STATE_NAME, "config.json", "generation_config.json", "adapter_config.json", "latest"}
-
-
-@dataclass(frozen=True)
-class Newest:
-    """The newest complete checkpoint of a folder, if it has one, and what each newer one lacks, in words."""
-
-    checkpoint: Path | None
-    skipped: list[str]
-
-
-def newest_complete(folder: Path) -> Newest:
-    """Look for the checkpoint to continue from."""
-    skipped: list[str] = []
-    for checkpoint in sorted(checkpoints_in(folder), key=step_of, reverse=True):
-        missing = missing_part(checkpoint)
-        if missing is None:
-            return Newest(checkpoint, skipped)
-        skipped.append(f"{checkpoint.name} lacks {missing}")
-    return Newest(None, skipped)
-
-
-def checkpoints_in(folder: Path) -> list[Path]:
-    """The folders named like checkpoints, in no order."""
-    if not folder.is_dir():
-        return []
-    return [path for path in folder.iterdir() if _PLACE.fullmatch(path.name) and path.is_dir()]
-
-
-def step_of(checkpoint: Path) -> int:
-    """The step that a checkpoint's name gives."""
-    return int(checkpoint.name.rpartition("-")[2])
-
-
-def missing_part(checkpoint: Path, *, by_size_alone: bool = False) -> str | None:
-    """What a checkpoint lacks to continue from it as if training had not stopped; None if nothing.
-
-    Args:
-        by_size_alone: do not read the parts, which takes seconds for a checkpoint of gigabytes.
-    """
-    try:
-        state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
-    except OSError:
-        return str(TRAINER_STATE_NAME)
-    except (ValueError, TypeError, AttributeError):
-        return f"a whole {TRAINER_STATE_NAME}"
-    # A file of another shape may leave any of these as it comes.
-    if type(state.global_step) is not int or state.global_step < 1 or flaw(state.log_history, [{}]) is not None:
-        return f"a whole {TRAINER_STATE_NAME}"
-    if _PLACE.fullmatch(checkpoint.name) and state.global_step != step_of(checkpoint):
-        return f"the state of step {step_of(checkpoint)}: it holds that of step {state.global_step}"
-    try:
-        listed = read_object(checkpoint / STATE_FILE, _STATE, "")["parts"]
-    except FileNotFoundError:
-        # A checkpoint of plain GRPO has none: SFPO starts from it with a fresh gate.
-        if any(name.startswith("sfpo/") for row in state.log_history for name in row):
-            return STATE_FILE
-        listed = {}
-    except (OSError, UsageError):
-        return f"a whole {STATE_FILE}"
-    if flaw(listed, {name: [int] for name in listed}) is not None or any(len(pair) != 2 for pair in listed.values()):
-        return f"a whole {STATE_FILE}"
-    if (lacking := damage(checkpoint, listed, by_size_alone=by_size_alone)) is not None:
-        return lacking
-    for part, names in _PARTS.items():
-        if not any(True for name in names for _ in checkpoint.glob(name)):
-            return part
-    return None
-
-
-def steps_made(checkpoint: Path) -> int:
-    """After how many steps a checkpoint was written."""
-    steps: int = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME)).global_step
-    return steps
-
-
-def logged_before(checkpoint: Path) -> list[dict[str, Any]]:
-    """What was logged before a checkpoint was written, each row with its `step`."""
-    rows: list[dict[str, Any]] = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME)).log_history
-    return rows
+_NAMED = {TRAINER_STATE, "config.json", "generation_config.json", "adapter_config.json", "latest"}
 
 
 def to_continue_from(wanted: str | bool | None, folder: Path, processes: int) -> Path | None:
@@ -215,7 +111,7 @@ class CheckpointWriter:
         if state.best_model_checkpoint == str(place.parent / UNFINISHED / place.name):
             state.best_model_checkpoint = str(place)
             if self._trainer.args.should_save:
-                state.save_to_json(str(place.parent / UNFINISHED / place.name / TRAINER_STATE_NAME))
+                state.save_to_json(str(place.parent / UNFINISHED / place.name / TRAINER_STATE))
 
     def _finish(self, checkpoint: Path) -> None:
         if self._trainer.args.should_save:

@@ -8,10 +8,11 @@ from torch import Tensor, nn
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import GRPOTrainer, RLOOTrainer
 
+from sfpo.checkpoints import STATE_FILE, steps_made
 from sfpo.gate import EntropyGate
 from sfpo.model.capabilities import Capabilities
 from sfpo.model.noise import switch_off_noise
-from sfpo.trl.checkpoint import STATE_FILE, CheckpointWriter, steps_made, to_continue_from
+from sfpo.trl.checkpoint import CheckpointWriter, to_continue_from
 from sfpo.trl.config import SFPOConfig, SFPORLOOConfig, SlowFastFields
 from sfpo.trl.engines import engine_of
 from sfpo.trl.hooks import SlowFastHooks
@@ -65,7 +66,7 @@ class SlowFastMixin(_HostTrainer):
 
     Raises:
         ValueError: training runs on an engine whose weights SFPO does not know how to move, the model draws random numbers
-            while it trains, or training is to continue from a checkpoint that lacks a part.
+            while it trains, Unsloth has replaced TRL's trainer, or training is to continue from a checkpoint that lacks a part.
     """
 
     args: Any
@@ -84,6 +85,11 @@ class SlowFastMixin(_HostTrainer):
     }
 
     def __init__(self, model: Any, reward_funcs: Any = None, args: Any = None, *more: Any, **keywords: Any) -> None:
+        if any(kind.__name__.startswith("Unsloth") for kind in type(self).__mro__):
+            raise ValueError(
+                "SFPO does not run on Unsloth's trainers, whose loss leaves out the log-probabilities that its passes start "
+                "from: train without importing unsloth, with adapters by peft_config"
+            )
         if args is None:
             name = model if isinstance(model, str) else model.config._name_or_path
             args = self._config_class(f"{name.split('/')[-1]}-SFPO")
