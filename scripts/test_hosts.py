@@ -19,6 +19,7 @@ RECORD, PAGE = ROOT / "results" / "hosts" / "versions.json", ROOT / "docs" / "in
 HOSTS = {
     # TRL: transformers, further packages, and how uv chooses among the versions of the rest.
     "1.9.0": ("5.17.0", [], "lowest-direct"),
+    "1.13.0": ("5.18.0", [], "highest"),
     "1.14.0": ("5.20.0", [], "highest"),
     "1.15.0": ("5.20.0", ["triton"], "highest"),
     "1.16.0": ("5.24.0", [], "highest"),

@@ -69,6 +69,7 @@ def copies_of(tensors: Sequence[Tensor], device: torch.device | None) -> list[Te
 def _copy(tensor: Tensor, device: torch.device | None) -> Tensor:
     if device is None or device.type == tensor.device.type:
         return tensor.clone()
+    # PyTorch keeps pinned memory that is freed, so only the first step of a run has the host allocate any.
     copy = torch.empty_like(tensor, device=device, pin_memory=device.type == "cpu")
     return copy.copy_(tensor, non_blocking=True)
 

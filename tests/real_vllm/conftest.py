@@ -8,3 +8,5 @@ if importlib.util.find_spec("vllm") is None:
 else:
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     os.environ["VLLM_LOGGING_LEVEL"] = "WARNING"
+    # Also an eager vLLM compiles parts of its sampler, which takes longer than the tests and a C++ compiler.
+    os.environ["TORCH_COMPILE_DISABLE"] = "1"
