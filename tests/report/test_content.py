@@ -363,7 +363,7 @@ def test_where_none_reached_grpos_best_the_way_to_most_of_it_is_shown(tmp_path):
     }
     shown = content(folder)
     assert [card.value for card in shown.cards] == [f"{value:.2f}×" for value in nearly.values()]
-    assert all("95 % of GRPO's best accuracy, which it never reached" in card.lines[0] for card in shown.cards)
+    assert all("95 % of GRPO's best accuracy; the best was never reached" in card.lines[0] for card in shown.cards)
     reduction = figure(shown.results, "rollout_reduction_to_0.95")
     assert [row.value for row in reduction.rows] == list(nearly.values())
     assert reduction.title == "Rollouts saved on the way to 95 % of GRPO's best accuracy"

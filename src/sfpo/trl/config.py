@@ -167,9 +167,18 @@ class SFPOConfig(SlowFastFields, GRPOConfig):
             return
         inherited: Any = self  # fields whose types are not known here
         group: int = self.num_generations
+        if group < 1:
+            raise ValueError(f"num_generations must be at least 1, got {group}")
         # TRL refuses groups of one, whose mean is no baseline. ReMax has another.
         inherited.num_generations = 2 if group == 1 else group
-        super().__post_init__()
+        try:
+            super().__post_init__()
+        except ValueError as error:
+            if group == 1 and "divisible by num_generations" in str(error):
+                raise ValueError(
+                    "num_generations=1 needs an even number of completions in every batch, of training and of evaluation"
+                ) from error
+            raise
         inherited.num_generations = group
         self._check_remax()
         inherited.scale_rewards = "none"
