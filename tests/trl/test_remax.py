@@ -141,7 +141,10 @@ def test_what_nothing_judged_teaches_nothing(tiny_model, tmp_path):
         ({**REMAX, "multi_objective_aggregation": "normalize_then_sum"}, "takes sums of rewards as they are"),
         ({**REMAX, "use_transformers_continuous_batching": True}, "was never tested with use_transformers_continuous"),
         ({**REMAX, "num_generations": 0}, "num_generations must be at least 1, got 0"),
-        ({**REMAX, "num_generations": 1, "per_device_train_batch_size": 3}, "needs an even number of completions"),
+        (
+            {**REMAX, "num_generations": 1, "per_device_train_batch_size": 3, "gradient_accumulation_steps": 1},
+            "needs an even number of completions",
+        ),
     ],
     ids=str,
 )
