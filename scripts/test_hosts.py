@@ -17,14 +17,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 RECORD, PAGE = ROOT / "results" / "hosts" / "versions.json", ROOT / "docs" / "integrations" / "versions.md"
 HOSTS = {
-    # TRL: transformers, further packages, and how uv chooses among the versions of the rest.
-    "1.9.0": ("5.17.0", [], "lowest-direct"),
-    "1.13.0": ("5.18.0", [], "highest"),
-    "1.14.0": ("5.20.0", [], "highest"),
-    "1.15.0": ("5.20.0", ["triton"], "highest"),
-    "1.16.0": ("5.24.0", [], "highest"),
+    # TRL: transformers, and how uv chooses among the versions of the rest.
+    "1.9.0": ("5.17.0", "lowest-direct"),
+    "1.13.0": ("5.18.0", "highest"),
+    "1.14.0": ("5.20.0", "highest"),
+    "1.16.0": ("5.24.0", "highest"),
 }
-"""TRL 1.14 is the last without a head in the model's forward; that of 1.15 needs Triton, also where it is not used."""
+"""TRL 1.14 is the last without a head in the model's forward. That of 1.15 runs on GPUs alone, so that not even TRL trains by it here."""
 TESTS = ["tests/trl/test_trainer.py"]
 SHOWN = ("trl", "transformers", "accelerate", "peft", "datasets", "torch")
 START, END = "<!-- from results/hosts/versions.json by scripts/test_hosts.py -->", "<!-- end -->"
@@ -52,7 +51,7 @@ def with_table(page: str, rows: list[dict]) -> str:
     return f"{before}{START}\n" + "\n".join(lines) + f"\n{END}{rest.split(END)[1]}"
 
 
-def _test(trl: str, transformers: str, further: list[str], resolution: str) -> dict:
+def _test(trl: str, transformers: str, resolution: str) -> dict:
     folder = ROOT / ".venv-hosts" / trl
     python = folder / "bin" / "python"
     # uv reads another variable than pip for folders of wheels.
@@ -62,7 +61,6 @@ def _test(trl: str, transformers: str, further: list[str], resolution: str) -> d
         f"trl=={trl}",
         f"transformers=={transformers}",
         torch.group(),
-        *further,
         "pytest>=8",
         "-e",
         f"{ROOT}[trl]",

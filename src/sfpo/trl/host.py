@@ -65,10 +65,10 @@ class Host:
         Raises:
             ValueError: this version of TRL cannot score on this machine.
         """
-        if HAS_FUSED_HEAD and _FUSED_HEAD_NEEDS_TRITON and not is_triton_available():
-            raise ValueError(
-                f"TRL {_version} scores by kernels of Triton, which is not installed: pip install triton, or 'trl>=1.16'"
-            )
+        on_cpu = trainer.accelerator.device.type == "cpu"
+        if HAS_FUSED_HEAD and _FUSED_HEAD_NEEDS_TRITON and (on_cpu or not is_triton_available()):
+            lacking = "do not run on a CPU: pip install" if on_cpu else "are not installed: pip install triton, or"
+            raise ValueError(f"TRL {_version} scores by kernels of Triton, which {lacking} 'trl>=1.16'")
         processing = trainer.processing_class
         reads_images = isinstance(processing, ProcessorMixin)
         tokenizer = processing.tokenizer if reads_images else processing
