@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from sfpo.trl.config import REMAX
+from sfpo.trl.config import REMAX, SFPOConfig
 from sfpo.trl.step_log import PREFIX, metrics_apart
 
 if TYPE_CHECKING:
@@ -48,7 +48,9 @@ class GreedyBaseline(_HostTrainer):
         """Token ids and completions, one for each group of the batch that is being made."""
         self._advantages: Tensor
         """(R,) those of that batch, of all processes."""
-        if self.args.advantage_estimator == REMAX:
+        # Axolotl's configurations have SFPO's settings without this one.
+        self._is_remax = isinstance(self.args, SFPOConfig) and self.args.advantage_estimator == REMAX
+        if self._is_remax:
             sources = {"rollout_func": self.rollout_func, "environment_factory": self.environment_factories}
             for name in (name for name, source in sources.items() if source is not None):
                 raise ValueError(
@@ -67,7 +69,7 @@ class GreedyBaseline(_HostTrainer):
 
     def _generate(self, prompts: list[Any]) -> Any:
         self._greedy = None
-        if self.args.advantage_estimator == REMAX and self.model.training:
+        if self._is_remax and self.model.training:
             of_groups = prompts[:: self.num_generations]
             with metrics_apart(self), self._greedily():
                 _, completion_ids, _, completions, *_ = super()._generate(of_groups)
