@@ -32,6 +32,20 @@ def test_greedy_equals_generate(embedded):
     assert {len(completion) for completion in ours} != {20}  # some ended and left the batch
 
 
+@pytest.mark.parametrize("do_sample", [True, False])
+def test_sequences_that_are_looked_at_rarely_are_the_same(embedded, monkeypatch, do_sample):
+    prompts = [prompt for prompt in PROMPTS for _ in range(4)]
+    settings = {"max_new_tokens": 21, "end_ids": ENDS, "do_sample": do_sample}
+    uniforms = torch.rand(len(prompts), 21, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    often = sample(embedded, prompts, uniforms=uniforms, **settings)
+    monkeypatch.setattr(sampler, "tokens_per_look", lambda device: 8)
+    rarely = sample(embedded, prompts, uniforms=uniforms, **settings)
+    assert rarely.completion_ids == often.completion_ids
+    assert len({len(ids) for ids in often.completion_ids}) > 1  # they end at different positions
+    for ours, theirs in zip(rarely.log_probs, often.log_probs, strict=True):
+        torch.testing.assert_close(torch.tensor(ours), torch.tensor(theirs), rtol=1e-4, atol=1e-5)
+
+
 def reference(model, prompt, completion, temperature):
     """Log-probability and entropy of every token of one completion, from one plain forward."""
     logits = model(torch.tensor([prompt + completion])).logits[0, len(prompt) - 1 : -1].float() / temperature
