@@ -69,7 +69,9 @@ def main() -> int:
         text = (ROOT / page).read_text()
         text = _TABLE.sub(lambda found: found[1] + table(summaries[found[2]]) + found[3], text)
         text = _REPOSITION.sub(lambda found: found[1] + reposition(found[2].split()) + found[3], text)
-        text = _ROBUSTNESS.sub(lambda found: found[1] + robustness(found[2], int(found[3] or 99)) + found[4], text)
+        text = _ROBUSTNESS.sub(
+            lambda found: found[1] + robustness(found[2], int(found[3]) if found[3] else None) + found[4], text
+        )
         wanted[ROOT / page] = _CLOSINGS.sub(lambda found: found[1] + closings(found[2].split()) + found[3], text)
     different = [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]
     for path in different:
@@ -116,8 +118,8 @@ def reposition(names: list[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def robustness(name: str, count: int) -> str:
-    """One row for each of the first variants: rollouts to almost all of GRPO's best, the end over seeds, the worst seed, and the deepest fall.
+def robustness(name: str, count: int | None) -> str:
+    """One row for each of the first `count` variants, or of all: rollouts to almost all of GRPO's best, the end over seeds, the worst seed, and the deepest fall.
 
     A fall is how far a seed's curve, smoothed as ever, lies below its own earlier maximum, in points.
     """

@@ -1,11 +1,10 @@
-"""Tiny random models that chat: a tokenizer that knows every byte, made on the spot, with a template that TRL ships."""
+"""Tokenizers of tiny random models that chat: one that knows every byte, made on the spot, with a template that TRL ships."""
 
 from pathlib import Path
 
-import torch
 import trl
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from transformers import PreTrainedTokenizerFast
 
 ENDS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 
@@ -29,23 +28,4 @@ def tokenizer_for(chat_template: str, more: tuple[str, ...] = ()) -> PreTrainedT
         eos_token="<|im_end|>",
         padding_side="left",
         chat_template=chat_template,
-    )
-
-
-def language_model(tokenizer: PreTrainedTokenizerFast) -> Qwen2ForCausalLM:
-    """A random model for it."""
-    torch.manual_seed(0)
-    return Qwen2ForCausalLM(
-        Qwen2Config(
-            vocab_size=len(tokenizer),
-            hidden_size=32,
-            intermediate_size=64,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            num_key_value_heads=2,
-            max_position_embeddings=2048,
-            initializer_range=0.2,
-            pad_token_id=tokenizer.pad_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-        )
     )

@@ -4,8 +4,9 @@ import json
 
 import pytest
 import torch
-from chat_models import language_model, template, tokenizer_for
+from chat_models import template, tokenizer_for
 from datasets import Dataset
+from tiny_qwen import tiny_qwen
 from tiny_runs import LIKE_TRL, SETTINGS, assert_same, history, weights
 from trl import GRPOConfig, GRPOTrainer
 
@@ -93,7 +94,7 @@ def reward_answers(completions, **columns):
 def run(trainer_class, config_class, tmp_path, way, **settings):
     tokenizer = tokenizer_for(template("qwen3"))
     trainer = trainer_class(
-        model=language_model(tokenizer),
+        model=tiny_qwen(tokenizer, 2048),
         processing_class=tokenizer,
         reward_funcs=reward_answers,
         args=config_class(

@@ -175,25 +175,19 @@ def gate_tables_of_comparison(comparison: Comparison) -> list[Table]:
 def _card(variant: Variant, color: Color) -> Card:
     figures = variant.figures
     final = f"{percent(figures['final_accuracy'])} accuracy at the end"
+    rollouts, time, target = "rollout_reduction", "time_reduction", "GRPO's best accuracy"
     nearly = figures.get(NEARLY_REDUCTION["rollout"])
     if figures["rollouts_to_target"]["value"] is None and nearly and nearly["value"] and "from_start" not in nearly:
-        value, _, interval = times(nearly).partition(" (")
-        detail = f"rollout reduction{f' (95 %: {interval}' if interval else ', one seed'}"
-        time = f"{times(figures[NEARLY_REDUCTION['time']])} time reduction"
-        lines = [
-            f"on the way to {100 * NEARLY:.0f} % of GRPO's best accuracy; the best was never reached",
-            time,
-            final,
-        ]
-        return Card(variant.title, value, detail, lines, color)
-    if figures["rollouts_to_target"]["value"] is None or "from_start" in figures["rollout_reduction"]:
+        rollouts, time = NEARLY_REDUCTION["rollout"], NEARLY_REDUCTION["time"]
+        target = f"{100 * NEARLY:.0f} % of GRPO's best accuracy; the best was never reached"
+    elif figures["rollouts_to_target"]["value"] is None or "from_start" in figures["rollout_reduction"]:
         # The text also says in how many draws of seeds that is so.
         value, _, detail = times(figures["rollout_reduction"]).partition(" (")
         lines = ["GRPO's best accuracy, within the same budget", final]
         return Card(variant.title, value, detail.rstrip(")"), lines, color)
-    value, _, interval = times(figures["rollout_reduction"]).partition(" (")
+    value, _, interval = times(figures[rollouts]).partition(" (")
     detail = f"rollout reduction{f' (95 %: {interval}' if interval else ', one seed'}"
-    lines = ["on the way to GRPO's best accuracy", f"{times(figures['time_reduction'])} time reduction", final]
+    lines = [f"on the way to {target}", f"{times(figures[time])} time reduction", final]
     return Card(variant.title, value, detail, lines, color)
 
 
