@@ -8,7 +8,9 @@
 #SBATCH --exclusive
 set -euo pipefail
 cd "$SLURM_SUBMIT_DIR"
-head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+# The first line without a pipe: `head` may close one before scontrol has written its last line, and the job would end there.
+hosts=$(scontrol show hostnames "$SLURM_JOB_NODELIST")
+head=${hosts%%$'\n'*}
 port=6379
 # Each `ray start --block` lives until the job ends.
 srun --nodes=1 --ntasks=1 -w "$head" --overlap ray start --head --node-ip-address="$head" --port=$port --block &

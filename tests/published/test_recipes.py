@@ -152,7 +152,8 @@ def test_verl_gets_its_training_set_in_its_schema(local_copies, tmp_path):
 def recorded(tmp_path):
     """What a script would run: programs that print their arguments stand in for those that need a cluster."""
     for name in ("accelerate", "ray", "srun", "scontrol", "sleep"):
-        body = "echo node-1; echo node-2" if name == "scontrol" else f'echo {name} "$@"'
+        # Its second line comes after a reader of the first alone has gone.
+        body = "echo node-1; /bin/sleep 0.1; echo node-2" if name == "scontrol" else f'echo {name} "$@"'
         (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
         (tmp_path / name).chmod(0o755)
 
@@ -187,3 +188,4 @@ def test_the_cluster_scripts_start_main_ppo_once_on_all_nodes(recorded, nodes):
         assert out.count("verl.trainer.main_ppo") == 1
         assert f"repository={ROOT} trainer.nnodes={nodes} trainer.n_gpus_per_node=8 model=ds-qwen-7b" in out
     assert slurm.count("ray start") == nodes
+    assert "--node-ip-address=node-1 " in slurm
