@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 from sfpo.cli import main
+from sfpo.comparison import schedule
 
 SMALL = [
     "--max_steps", "2", "--per_device_train_batch_size", "16", "--eval_problems", "8", "--train_problems", "64", "--jobs", "1",
@@ -75,6 +76,24 @@ def test_a_finished_run_without_its_metrics_is_reported(compared, tmp_path, caps
     assert summary["variants"]["grpo"]["seeds_done"] == [0]
     assert [one["seed"] for one in summary["variants"]["grpo"]["failed"]] == [1]
     assert said in (folder / "summary.md").read_text()
+
+
+def test_a_specification_that_is_deleted_while_the_runs_are_made_is_written_anew(compared, tmp_path, monkeypatch):
+    folder = tmp_path / "c"
+    shutil.copytree(compared, folder)
+    before = json.loads((folder / "comparison.json").read_text())
+    shutil.rmtree(folder / "runs" / "grpo" / "seed-1")
+    run_all = schedule.run_all
+
+    def losing_the_specification(*arguments):
+        yield from run_all(*arguments)
+        (folder / "comparison.json").unlink()
+
+    monkeypatch.setattr(schedule, "run_all", losing_the_specification)
+    assert main(["compare", *SMALL, "--output_dir", str(folder)]) == 0
+    after = json.loads((folder / "comparison.json").read_text())
+    assert [after[key] for key in ("seeds", "variants", "train")] == [before[key] for key in ("seeds", "variants", "train")]
+    assert after["provenance"]
 
 
 def test_a_finished_run_whose_folder_is_deleted_is_made_again(compared, tmp_path):

@@ -94,6 +94,8 @@ def _compare(console: Console, options: CompareOptions, arguments: Sequence[str]
         is_stopped = True
     finished = [run for run in runs if finished_after(run_folder(options.folder, *run)) is not None]
     broken = _report_broken(console, options, specification, finished)
+    # Whole again, whatever became of it in the hours since.
+    _save(options, specification)
     collect(options.folder, [run for run in finished if run not in broken])
     summary = write_summary(options.folder)
     print_tables(console, summary)
@@ -128,8 +130,6 @@ def _report_broken(
                 "command to make it again.",
                 soft_wrap=True,
             )
-    if broken:
-        _save(options, specification)
     return broken
 
 
