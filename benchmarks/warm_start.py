@@ -2,8 +2,7 @@
 
 GRPO learns from groups whose rewards differ. A small model that never answers a task rightly has none, whatever the method.
 This makes `--examples` training problems of the task into conversations, trains on their answers once with TRL's
-`SFTTrainer`, and saves the model for `sfpo compare --model`. The problems are those of `--seed`, so that a comparison on
-other seeds trains on others; the held-out problems are never among them.
+`SFTTrainer`, and saves the model for `sfpo compare --model`. The held-out problems are never among them.
 
     python benchmarks/warm_start.py --model SmolLM2-135M-Instruct.Q4_1.gguf --task gym:spell_backward \\
         --task_params min_word_len=3 max_word_len=4 --examples 512 --output_dir runs/warm
