@@ -40,6 +40,7 @@ from sfpo.records.summary import (
     as_markdown,
     percent,
     points,
+    reduction_figures,
     summarise,
     times,
 )
@@ -146,7 +147,7 @@ def robustness(name: str, count: int | None) -> str:
             variant["name"].replace(",", ", "),
             str(len(seeds)),
             "never" if np.isinf(found.needed.value) else f"{found.needed.value:,.0f}",
-            times(_finite(found.reduction) | {"never_reached": found.never_reached}),
+            times(reduction_figures(found)),
             percent(_finite(mean_interval(ends))),
             f"{ends.min():.1%}".replace("%", " %"),
             f"{100 * fall:.1f}",

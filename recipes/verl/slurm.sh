@@ -20,6 +20,7 @@ if ((SLURM_JOB_NUM_NODES > 1)); then
     ray start --address="$head:$port" --block &
   sleep 20
 fi
+gpus=${SLURM_GPUS_PER_NODE:-8}  # what was asked for, such as 8 or h100:8
 RAY_ADDRESS="$head:$port" srun --nodes=1 --ntasks=1 -w "$head" --overlap \
   python -m verl.trainer.main_ppo --config-path "$PWD/recipes/verl" --config-name sfpo repository="$PWD" \
-  trainer.nnodes="$SLURM_JOB_NUM_NODES" trainer.n_gpus_per_node="${SLURM_GPUS_PER_NODE:-8}" "$@"
+  trainer.nnodes="$SLURM_JOB_NUM_NODES" trainer.n_gpus_per_node="${gpus##*:}" "$@"

@@ -87,6 +87,8 @@ class EntropyGate:
     def _judge(self, entropy: float) -> None:
         if len(self._entropies) < self.window:
             self.mean = self.std = self.z = None
+            # One that may open again is open without a band, also where a saved one was closed by a smaller window.
+            self.closed = self.closed and self.mode == "exit"
             return
         self.mean = math.fsum(self._entropies) / self.window
         self.std = math.sqrt(math.fsum((value - self.mean) ** 2 for value in self._entropies) / self.window)

@@ -1,5 +1,6 @@
 """Multi-epoch training that stops early on KL, as PPO's implementations do: what the trust region is compared with."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -25,7 +26,13 @@ class KLStop:
             raise ValueError(f"target_kl must be above 0, got {self.target_kl}")
 
     def is_outside(self, kl: float) -> bool:
-        """Whether an optimizer step is to be left out."""
+        """Whether an optimizer step is to be left out.
+
+        Raises:
+            ValueError: the KL is NaN.
+        """
+        if math.isnan(kl):
+            raise ValueError("the KL to the policy that sampled is NaN: the model has diverged or no token was scored")
         return kl > _TOLERANCE * self.target_kl
 
     def ends_trajectory(self, passes: Sequence[float]) -> bool:

@@ -15,6 +15,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -184,11 +185,13 @@ class TrajectoryLine:
 
 
 def _checked(alpha: float | AlphaRule) -> float | AlphaRule:
-    if not isinstance(alpha, int | float):
+    if isinstance(alpha, Real):  # an int, or one of NumPy's numbers
+        alpha = float(alpha)
+    if not isinstance(alpha, float):
         return alpha
     if not 0.0 <= alpha <= 1.0:
         raise ValueError(f"alpha must be in [0, 1], got {alpha}")
-    return float(alpha)
+    return alpha
 
 
 def _report(alpha: float | AlphaRule) -> SlowFastReport:

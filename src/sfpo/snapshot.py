@@ -62,7 +62,10 @@ def copies_of(tensors: Sequence[Tensor], device: torch.device | None) -> list[Te
     copies = [_copy(local(tensor), device) for tensor in tensors]
     for accelerator in {t.device for t, c in zip(tensors, copies, strict=True) if t.device != c.device}:
         # Copies to the host are asynchronous; the first optimizer step must not overtake them.
-        torch.get_device_module(accelerator).current_stream(accelerator).synchronize()
+        if accelerator.type == "mps":  # it has one stream
+            torch.mps.synchronize()
+        else:
+            torch.get_device_module(accelerator).current_stream(accelerator).synchronize()
     return copies
 
 

@@ -251,6 +251,8 @@ def test_a_stopped_comparison_saves_the_step_of_every_run(tmp_path, number):
         (["--sweep", "seed=1,2"], "cannot vary 'seed'"),
         (["--sweep", "alpha=0.5", "--sweep", "alpha=0.6"], "--sweep alpha is given twice"),
         (["--max_setps", "3"], "(did you mean --max_steps?)"),
+        (["--logging_steps", "5"], "leave --logging_steps and --logging_strategy out"),
+        (["--logging_strategy", "no"], "leave --logging_steps and --logging_strategy out"),
         (["--max_steps", "-5"], "--max_steps must be at least 1"),
         (["--seeds", "99999999"], "for one such seed write --seeds 99999999,"),
     ],

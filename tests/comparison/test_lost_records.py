@@ -92,8 +92,26 @@ def test_a_specification_that_is_deleted_while_the_runs_are_made_is_written_anew
     monkeypatch.setattr(schedule, "run_all", losing_the_specification)
     assert main(["compare", *SMALL, "--output_dir", str(folder)]) == 0
     after = json.loads((folder / "comparison.json").read_text())
-    assert [after[key] for key in ("seeds", "variants", "train")] == [before[key] for key in ("seeds", "variants", "train")]
+    assert [after[key] for key in ("seeds", "variants", "train")] == [
+        before[key] for key in ("seeds", "variants", "train")
+    ]
     assert after["provenance"]
+
+
+def test_a_failed_run_stays_one_when_others_are_added(compared, tmp_path):
+    folder = tmp_path / "c"
+    shutil.copytree(compared, folder)
+    shutil.rmtree(folder / "runs" / "grpo" / "seed-1")
+    specification = json.loads((folder / "comparison.json").read_text())
+    # Seed 0 has finished since.
+    specification["failed"] = {"grpo": [{"seed": seed, "error": "no memory"} for seed in (0, 1)]}
+    (folder / "comparison.json").write_text(json.dumps(specification))
+    only_the_first = [*SMALL[:-1], "1"]
+    assert main(["compare", *only_the_first, "--output_dir", str(folder)]) == 0
+    failed = json.loads((folder / "comparison.json").read_text())["failed"]
+    assert failed == {"grpo": [{"seed": 1, "error": "no memory"}]}
+    assert main(["compare", *SMALL, "--output_dir", str(folder)]) == 0
+    assert json.loads((folder / "comparison.json").read_text())["failed"] == {}
 
 
 def test_a_finished_run_whose_folder_is_deleted_is_made_again(compared, tmp_path):

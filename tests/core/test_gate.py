@@ -150,3 +150,15 @@ def test_entropy_that_is_no_number_is_refused_and_not_kept(entropy):
 def test_bad_arguments_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         EntropyGate(**arguments)
+
+
+@pytest.mark.parametrize(("mode", "closed"), [("reversible", False), ("exit", True)])
+def test_a_saved_gate_that_gets_a_larger_window_is_open_without_a_band_if_it_may_open_again(mode, closed):
+    saved = EntropyGate(alpha=0.8, window=2, threshold=1.0, mode=mode)
+    for entropy in (1.0, 1.1, 9.0):
+        saved.update(entropy)
+    assert saved.closed
+    gate = EntropyGate(alpha=0.8, window=10, threshold=1.0, mode=mode)
+    gate.load_state_dict(saved.state_dict())
+    gate.update(1.0)
+    assert gate.closed is closed

@@ -2,6 +2,7 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -412,3 +413,10 @@ def test_core_imports_torch_only():
         }
         others = modules - {f"sfpo.{one}" for one in core}
         assert {module.split(".")[0] for module in others} <= {"torch", *sys.stdlib_module_names}
+
+
+def test_numbers_of_numpy_are_no_rules():
+    theta = nn.Parameter(torch.zeros(1))
+    assert SlowFast([theta], inner_steps=2, alpha=np.float32(0.5)).alpha == 0.5
+    with pytest.raises(ValueError, match=r"alpha must be in \[0, 1\], got 2"):
+        SlowFast([theta], inner_steps=2, alpha=np.int64(2))

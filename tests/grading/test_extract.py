@@ -81,6 +81,6 @@ def test_no_answer_is_made_up(response: str) -> None:
     ],
 )
 def test_extraction_takes_linear_time(unit: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     committed_answer("Answer: " + unit * (400_000 // len(unit)) + " 7")
-    assert time.perf_counter() - started < 3
+    assert time.process_time() - started < 3

@@ -183,6 +183,7 @@ def test_the_cluster_scripts_start_main_ppo_once_on_all_nodes(recorded, nodes):
         SLURM_SUBMIT_DIR=str(ROOT),
         SLURM_JOB_NODELIST="node-[1-2]",
         SLURM_JOB_NUM_NODES=str(nodes),
+        SLURM_GPUS_PER_NODE="h100:8",
     )
     for out in (job, slurm):
         assert out.count("verl.trainer.main_ppo") == 1

@@ -61,6 +61,15 @@ def test_a_target_that_is_met_before_training_is_neither_reached_nor_never_reach
         assert (measured.is_from_start, measured.from_start) == (False, 0.0)
     measured = reduction(falling, rising, "rollouts")
     assert (measured.is_from_start, measured.reduction.value) == (True, math.inf)
+    assert not measured.is_behind_from_start
+
+
+def test_a_baseline_that_only_falls_is_ahead_of_what_gets_there_later_and_of_what_never_does():
+    falling = runs([0.6, 0.5, 0.4, 0.3, 0.2])
+    later, never = (reduction(runs(curve), falling, "rollouts") for curve in ([0.5, 0.4, 0.7, 0.9, 0.9], [0.1] * 5))
+    assert (later.reduction.value, later.is_behind_from_start, later.never_reached) == (0.0, True, 0.0)
+    assert 0 < later.needed.value < math.inf
+    assert (never.reduction.value, never.is_behind_from_start, never.never_reached) == (0.0, False, 1.0)
 
 
 def test_twice_as_fast_is_a_reduction_of_two_in_rollouts_and_seconds():

@@ -29,6 +29,14 @@ def test_a_target_met_before_training_is_said_to_be_met_from_the_start(tmp_path)
     assert "Too few" not in text
 
 
+def test_a_target_that_only_grpo_met_before_training_is_not_said_to_be_never_reached(tmp_path):
+    write_comparison(tmp_path, {"grpo": [0.6, 0.5, 0.4, 0.3, 0.2], "sfpo": [0.6, 0.1, 0.7, 0.9, 0.9]})
+    write_summary(tmp_path)
+    cells = row_of((tmp_path / "summary.md").read_text(), "sfpo").split(" | ")
+    assert float(cells[2].replace(",", "")) > 0
+    assert cells[3] == "0× (GRPO at start)"
+
+
 @pytest.mark.parametrize(("evaluations", "too_few"), [(2, True), (3, True), (4, False)])
 def test_two_or_three_evaluations_are_said_to_be_too_few(tmp_path, evaluations, too_few):
     write_comparison(tmp_path, {"grpo": [0.1 * index for index in range(evaluations)]})

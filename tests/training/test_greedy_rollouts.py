@@ -1,7 +1,10 @@
 """ReMax's greedy rollouts in the command: options, what a run will cost, and when to warn that nothing is learnt."""
 
+import json
+
 import pytest
 
+from sfpo.cli import main
 from sfpo.training.cost import estimate
 from sfpo.training.options import parse
 from sfpo.training.signals import PATIENCE, SignalWarnings
@@ -40,3 +43,19 @@ def test_a_greedy_completion_may_teach_where_a_group_does_not(logs, warnings):
         signals.on_log(None, None, None, {"reward": 0.5, **logs})
     assert len(said) == warnings
     assert all(("the greedy one included" in text) == ("sfpo/greedy_reward" in logs) for text in said)
+
+
+def test_the_records_keep_samples_alone(tmp_path):
+    small = (
+        "--max_steps",
+        "1",
+        "--per_device_train_batch_size",
+        "16",
+        "--eval_problems",
+        "8",
+        "--train_problems",
+        "64",
+    )
+    assert main(["train", *REMAX, *small, "--max_completion_length", "8", "--output_dir", str(tmp_path)]) == 0
+    rows = [json.loads(line) for line in (tmp_path / "completions.jsonl").read_text().splitlines()]
+    assert len(rows) == 16

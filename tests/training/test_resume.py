@@ -74,3 +74,22 @@ def test_a_run_that_stopped_before_its_summary_is_no_finished_one(finished, tmp_
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in kept))
     assert main(["train", *RUN, "--output_dir", str(folder)]) == 0
     assert "was stopped before its first checkpoint" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_run_whose_checkpoints_hold_weights_alone_is_not_trained_over(tmp_path, refused):
+    folder = tmp_path / "run"
+    weights_alone = ["--save_strategy", "steps", "--save_steps", "1", "--save_only_model", "true"]
+    assert main(["train", *RUN, *weights_alone, "--output_dir", str(folder)]) == 0
+    # As if it had been stopped after its checkpoint.
+    (folder / "run.json").write_text("{}")
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    (folder / "metrics.jsonl").write_text(
+        "".join(
+            json.dumps(row) + "\n" for row in rows if (row["kind"], row["step"]) in (("evaluation", 0), ("train", 1))
+        )
+    )
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    error = refused(folder, *weights_alone)
+    assert "already holds a run, but no checkpoint that it can be continued from (checkpoint-1 lacks" in error
+    assert "choose another --output_dir" in refused(folder, *weights_alone, "--resume_from_checkpoint", "last")
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before

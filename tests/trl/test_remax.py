@@ -185,3 +185,14 @@ def test_evaluation_makes_no_greedy_rollouts(tiny_model, tmp_path):
     metrics = trainer.evaluate()
     assert trainer.rollouts == 0
     assert "eval_sfpo/greedy_reward" not in metrics
+
+
+def test_reward_functions_are_told_which_completions_are_greedy(tiny_model, tmp_path):
+    told = []
+
+    def reward(completions, **columns):
+        told.append((len(completions), columns.get("is_greedy")))
+        return reward_low_digits(completions)
+
+    train(SFPOTrainer, SFPOConfig, tiny_model, tmp_path, reward=reward, max_steps=1, **REMAX)
+    assert told == [(8, None), (2, [True, True])]

@@ -171,7 +171,23 @@ def _specification(options: CompareOptions, arguments: Sequence[str]) -> Specifi
     specification[PROVENANCE] = entries_of(before)
     specification["seeds"] = sorted({*before["seeds"], *options.seeds})
     specification["methods"] = sorted({*before["methods"], *specification["methods"]})
+    specification["failed"] = _still_failed(options, before["failed"])
     return specification
+
+
+def _still_failed(options: CompareOptions, before: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
+    """The failed runs that are not asked for again and have not finished since."""
+    asked_for = {(variant.name, seed) for variant in options.variants for seed in options.seeds}
+    still = {
+        variant: [
+            one
+            for one in runs
+            if (variant, one["seed"]) not in asked_for
+            and finished_after(run_folder(options.folder, variant, one["seed"])) is None
+        ]
+        for variant, runs in before.items()
+    }
+    return {variant: runs for variant, runs in still.items() if runs}
 
 
 def _jobs(options: CompareOptions) -> list[Job]:

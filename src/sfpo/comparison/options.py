@@ -43,6 +43,10 @@ def parse_comparison(arguments: Sequence[str]) -> CompareOptions:
     """
     wanted = asked(arguments)
     examples = [parse(variant.arguments_with(wanted.train)) for variant in wanted.variants]
+    if any((one.training.logging_strategy, one.training.logging_steps) != ("steps", 1) for one in examples):
+        raise UsageError(
+            "a comparison counts the rollouts and seconds of every step: leave --logging_steps and --logging_strategy out"
+        )
     train = [*wanted.train, *_evaluations(examples[0])]
     return CompareOptions(
         wanted.folder,

@@ -127,9 +127,10 @@ def _exit_code(job: Job, at_a_time: int) -> int:
 
     arguments = list(job.arguments)
     try:
-        if newest_complete(job.folder).checkpoint is not None:
+        newest = newest_complete(job.folder)
+        if newest.checkpoint is not None:
             arguments += ["--resume_from_checkpoint", "last"]
-        else:
+        elif not newest.skipped:  # with checkpoints of which none is complete, the run itself says what to do
             # Stopped before its first checkpoint: it begins anew, whatever version of SFPO began it.
             with FolderLock(job.folder, "sfpo compare"):
                 for name in (METRICS, COMPLETIONS):

@@ -55,7 +55,7 @@ class Interval:
 class Reduction:
     """How many times less of something a variant needs than its baseline.
 
-    It is 0 for never getting there. From the start, it is 1 if the baseline is there from the start too, else infinite.
+    It is 0 for never getting there, and where the baseline alone is there from the start. If the variant is there from the start, it is 1 if the baseline is there from the start too, else infinite.
     """
 
     needed: Interval
@@ -69,6 +69,11 @@ class Reduction:
     def is_from_start(self) -> bool:
         """Whether the variant is at the target before any training."""
         return self.needed.value == 0.0
+
+    @property
+    def is_behind_from_start(self) -> bool:
+        """Whether the baseline alone is at the target before any training: the reduction is 0, although the variant gets there."""
+        return self.reduction.value == 0.0 and not math.isinf(self.needed.value)
 
 
 def smoothed(accuracy: Array) -> Array:

@@ -100,15 +100,20 @@ def _figures(done: dict[int, list[Row]], baseline: dict[int, list[Row]], seeds: 
         for amount, name in (("rollouts", "rollout"), ("seconds", "time")):
             measured = efficiency.reduction(ours, theirs, amount)
             figures[f"{amount}_to_target"] = _json(measured.needed)
-            figures[f"{name}_reduction"] = _reduction(measured)
+            figures[f"{name}_reduction"] = reduction_figures(measured)
             nearly = efficiency.reduction(ours, theirs, amount, efficiency.NEARLY)
-            figures[NEARLY_REDUCTION[name]] = _reduction(nearly)
+            figures[NEARLY_REDUCTION[name]] = reduction_figures(nearly)
     return figures
 
 
-def _reduction(measured: efficiency.Reduction) -> Summary:
+def reduction_figures(measured: efficiency.Reduction) -> Summary:
+    """A reduction as `times` takes it."""
     figures: Summary = _json(measured.reduction) | {"never_reached": measured.never_reached}
-    return figures | {"from_start": measured.from_start} if measured.is_from_start else figures
+    if measured.is_from_start:
+        figures["from_start"] = measured.from_start
+    if measured.is_behind_from_start:
+        figures["behind_from_start"] = 1.0
+    return figures
 
 
 def _runs(done: dict[int, list[Row]], seeds: list[int]) -> Runs:
@@ -202,8 +207,10 @@ def times(interval: Summary) -> str:
     """A reduction with its interval: `4.10× (3.60 to 4.40)`."""
     if (share := interval.get("from_start")) is not None:
         return "from the start" + (f" (in {share:.0%} of draws)" if share < 1 else "")
+    if interval.get("behind_from_start"):
+        return "0× (GRPO at start)"
     if not interval["value"]:
-        return "never reached" + (f" (in {1 - interval['never_reached']:.0%} of draws)" if interval["low"] else "")
+        return "never reached" + (f" (but in {1 - interval['never_reached']:.0%} of draws)" if interval["low"] else "")
     ends = ""
     if interval["low"] is not None:
         low = f"{interval['low']:.2f}" if interval["low"] else "never"

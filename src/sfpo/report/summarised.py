@@ -46,7 +46,7 @@ def _curve(said: dict[str, Any]) -> dict[str, list[float]]:
 def _interval(value: Any) -> dict[str, float | None]:
     said = mapping(value)
     ends = {key: None if said.get(key) is None else number(said[key]) for key in ("value", "low", "high")}
-    shares = {key: number(said[key]) for key in ("never_reached", "from_start") if key in said}
+    shares = {key: number(said[key]) for key in ("never_reached", "from_start", "behind_from_start") if key in said}
     return {"never_reached": 0.0} | ends | shares
 
 

@@ -9,6 +9,7 @@ from sfpo.evaluation.run import Answered, answer, summarise
 from sfpo.evaluation.sampling import Sampling
 from sfpo.tasks.benchmarks import load_benchmark
 from sfpo.tasks.catalog import names_of
+from sfpo.training.first_process import as_the_first
 from sfpo.training.own_options import TrainOptions
 from sfpo.training.records import RunRecords
 from sfpo.trl import SFPOConfig
@@ -41,7 +42,7 @@ class TrainingBenchmarks:
         """
         sampling = Sampling(_TEMPERATURE, _TOP_P, self._training.max_completion_length)
         for benchmark in self._benchmarks:
-            if records.has_metrics("benchmark", step, benchmark=benchmark.name):
+            if as_the_first(records.has_metrics("benchmark", step, benchmark=benchmark.name)):
                 continue
             rows: list[Answered] = []
 

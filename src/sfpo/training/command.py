@@ -24,6 +24,7 @@ from sfpo.tasks import Task, load_task
 from sfpo.training.benchmarks import TrainingBenchmarks
 from sfpo.training.build import build, check_room
 from sfpo.training.drawing import draw, problems_needed
+from sfpo.training.first_process import as_the_first
 from sfpo.training.held_out import Evaluation, evaluate
 from sfpo.training.options import Parsed, parse
 from sfpo.training.resume import Start, drop_checkpoints_after, start_of
@@ -151,7 +152,7 @@ def _run(console: Console, prepared: _Prepared, lock: FolderLock | None) -> int:
     def measure(step: int) -> Evaluation:
         model = trainer.accelerator.unwrap_model(trainer.model)
         prepared.benchmarks.measure(step, model, tokenizer, records, check)
-        evaluation = records.evaluation_at(step)
+        evaluation = as_the_first(records.evaluation_at(step))
         if evaluation is None:
             evaluation = evaluate(trainer, tokenizer, task, options.eval_batch_size, check)
             records.add_evaluation(step, evaluation)

@@ -24,6 +24,7 @@ from sfpo.records.run import (
 )
 from sfpo.tasks.task import Reward
 from sfpo.training.held_out import Evaluation
+from sfpo.trl.config import GREEDY
 from sfpo.whole import write_whole
 
 
@@ -166,7 +167,10 @@ class RecordedReward:
         """One completion of each prompt of the last batch."""
 
     def __call__(self, prompts: list[Any], completions: list[Any], **columns: Any) -> list[float | None]:
+        is_greedy = columns.pop(GREEDY, None) is not None
         rewards = self._reward(prompts=prompts, completions=completions, **columns)
+        if is_greedy:  # ReMax's baselines, which are no samples
+            return rewards
         state = columns["trainer_state"]
         answers = columns.get("answer", [None] * len(prompts))
         rows = [

@@ -47,7 +47,7 @@ def start_of(parsed: "Parsed") -> Start:
             f"{folder} holds the beginning of a run with other settings ({different}), which was stopped before its first "
             "checkpoint: repeat those to start it again, or choose another --output_dir"
         )
-    return Start(notes=[*start.notes, f"Starting again: the run in {folder} was stopped before its first checkpoint."])
+    return Start(notes=[f"Starting again: the run in {folder} was stopped before its first checkpoint."])
 
 
 def start_in(folder: Path, wanted: str | bool | None, max_steps: int) -> Start:
@@ -90,7 +90,12 @@ def _begin(folder: Path) -> Start:
         )
     if finished_after(folder) is not None:
         raise UsageError(f"{folder} already holds a finished run: choose another --output_dir")
-    return Start(notes=[f"Not used: {said}." for said in newest.skipped])
+    if newest.skipped:
+        raise UsageError(
+            f"{folder} already holds a run, but no checkpoint that it can be continued from ({'; '.join(newest.skipped)}): "
+            "choose another --output_dir"
+        )
+    return Start()
 
 
 def _last(folder: Path, max_steps: int) -> Start:
@@ -109,12 +114,11 @@ def _last(folder: Path, max_steps: int) -> Start:
         raise UsageError(
             f"{folder} holds a finished run that kept no checkpoint to continue from: choose another --output_dir"
         )
-    lacking = (
-        f" complete checkpoint to continue from ({'; '.join(newest.skipped)})"
-        if newest.skipped
-        else " checkpoint to continue from"
-    )
-    raise UsageError(f"{folder} holds no{lacking}: start without --resume_from_checkpoint")
+    if newest.skipped:
+        raise UsageError(
+            f"{folder} holds no complete checkpoint to continue from ({'; '.join(newest.skipped)}): choose another --output_dir"
+        )
+    raise UsageError(f"{folder} holds no checkpoint to continue from: start without --resume_from_checkpoint")
 
 
 def differences(before: dict[str, Any], parsed: "Parsed") -> str:

@@ -17,6 +17,8 @@ else:
     _HostConfig = object
 
 REMAX = "remax"
+GREEDY = "is_greedy"
+"""The column by which reward functions tell ReMax's greedy completions from samples."""
 """The estimator of advantages that compares with a greedy completion."""
 
 

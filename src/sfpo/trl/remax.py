@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from sfpo.trl.config import REMAX, SFPOConfig
+from sfpo.trl.config import GREEDY, REMAX, SFPOConfig
 from sfpo.trl.step_log import PREFIX, metrics_apart
 
 if TYPE_CHECKING:
@@ -85,7 +85,8 @@ class GreedyBaseline(_HostTrainer):
             group = self.num_generations
             greedy_ids, greedy = self._greedy
             with self._user_logs_apart():
-                greedy_rewards = super()._calculate_rewards(inputs[::group], prompts[::group], greedy, greedy_ids)
+                of_groups = [{**row, GREEDY: True} for row in inputs[::group]]
+                greedy_rewards = super()._calculate_rewards(of_groups, prompts[::group], greedy, greedy_ids)
             baselines = self._weighed(greedy_rewards)
             self._metrics["train"][f"{PREFIX}greedy_reward"].append(baselines.nanmean().item())
             advantages = self._weighed(rewards) - baselines.repeat_interleave(group)
