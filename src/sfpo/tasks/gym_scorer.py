@@ -1,8 +1,8 @@
 """The scorer of a reasoning-gym task as the judge of grading's workers, which can be killed.
 
 Many scorers give a model's text to SymPy's parser, which evaluates it: `7**10**9` would hold the trainer for ever, and
-code would run in it. What a scorer is made of and an entry travel there by pickle, since
-they hold tuples, dates and the like.
+code would run in it. Settings and entries travel to the worker by pickle, since they hold tuples, dates and the like; only
+marks, as text, come back.
 """
 
 from __future__ import annotations
