@@ -1,5 +1,7 @@
 """Rewards of reasoning-gym's tasks: those of its scorers, except for wrong numbers that contain the right digits."""
 
+import time
+
 import pytest
 
 from sfpo.tasks import gym
@@ -60,3 +62,9 @@ def test_part_marks_for_words_are_the_scorers_own():
 )
 def test_what_the_scorer_gets_to_see(text, gold, answer):
     assert gym.scored_text(text, gold) == answer
+
+
+def test_blanks_after_an_open_tag_take_no_time():
+    started = time.perf_counter()
+    assert gym.scored_text("<answer>" + "\n" * 20_000, "word") == "<answer>"
+    assert time.perf_counter() - started < 1.0

@@ -35,6 +35,8 @@ from .inbox import Inbox
 from .verdict import Status, Verdict
 
 MEMORY_LIMIT = 1 << 30
+MATHS = ("sfpo.grading.verify",)
+"""The judge of mathematical answers."""
 _START_LIMIT = 120.0
 # One that is killed while it starts is replaced; where its replacements do not start either, none will.
 _START_ATTEMPTS = 8
@@ -44,7 +46,7 @@ _WALL_SECONDS_PER_SECOND = 20.0
 # The supervisor ends its child at the wall clock's limit; one that does not in this many times the limit is stopped itself.
 _SUPERVISOR_ALLOWANCE = 1.5
 _SUPERVISOR = Path(__file__).with_name("start_supervisor.py")
-_FINAL: dict[str, Status] = {
+FINAL: dict[str, Status] = {
     "correct": "correct",
     "wrong": "wrong",
     "unparseable": "unparseable",
@@ -54,17 +56,23 @@ _FINAL: dict[str, Status] = {
     "lost": "error",
     "stalled": "timeout",
 }
+"""The verdict of each word of the judge of mathematics, of the child and of the supervisor."""
+
+
+class StartError(RuntimeError):
+    """Workers do not start; the message says what is known of the reason."""
 
 
 class Task(NamedTuple):
-    """One comparison: a gold, and a response that commits to an answer or to none."""
+    """One comparison: a gold, and a response that commits to an answer or to none. What either is, the judge knows."""
 
     gold: str
     response: str
 
 
 class Outcome(NamedTuple):
-    """What became of task number `task` of a batch, in the supervisor's words, and the processor time it took."""
+    """What became of task number `task` of a batch, in the judge's or the supervisor's words, and the processor time it
+    took."""
 
     task: int
     status: str
@@ -77,12 +85,18 @@ class Pool:
     Args:
         workers: processes, at least 2 so that one serves while a killed one is replaced.
         memory_limit: address space of a worker in bytes.
+        judge: the module whose `load_judge` makes the judge, in a supervisor, and the arguments of that.
     """
 
-    def __init__(self, workers: int | None = None, memory_limit: int = MEMORY_LIMIT) -> None:
+    def __init__(
+        self, workers: int | None = None, memory_limit: int = MEMORY_LIMIT, judge: Sequence[str] = MATHS
+    ) -> None:
         self._size = max(2, workers or min(8, _available_cpus() // 2))
         self._memory_limit = memory_limit
+        self._judge = judge
         self._workers: list[_Worker] = []
+        # A pool that nobody holds any more ends its workers; at exit the closed pipes do.
+        weakref.finalize(self, _stop, self._workers).atexit = False
         self._lock = threading.Lock()
         self.stale_replies = 0
         """Replies to anything but the request in hand: dropped, and their worker replaced."""
@@ -95,29 +109,42 @@ class Pool:
 
         Raises:
             MissingExtraError: math-verify is not installed.
-            RuntimeError: the workers do not start.
+            StartError: the workers do not start.
+        """
+        if tasks and importlib.util.find_spec("math_verify") is None:
+            raise MissingExtraError(
+                "grading this answer needs math-verify: pip install 'sfpo[trl]', or math-verify alone",
+                name="math_verify",
+            )
+        return [Verdict(FINAL[outcome.status], outcome.seconds) for outcome in self.ask(tasks, time_limit)]
+
+    def ask(self, tasks: Sequence[Task], time_limit: float) -> list[Outcome]:
+        """`judge` for any judge: what it says of each task, or a key of `FINAL` where it says nothing.
+
+        Raises:
+            StartError: the workers do not start.
         """
         if not tasks:
             return []
         with self._lock:
             try:
-                return self._judge(tasks, time_limit)
+                return self._ask(tasks, time_limit)
             except BaseException:
                 # An interrupted caller leaves workers busy with answers nobody waits for.
-                self._stop()
+                _stop(self._workers)
                 raise
 
     def close(self) -> None:
         """Ends the workers; a later task starts new ones."""
         with self._lock:
-            self._stop()
+            _stop(self._workers)
 
-    def _judge(self, tasks: Sequence[Task], time_limit: float) -> list[Verdict]:
-        verdicts: list[Verdict | None] = [None] * len(tasks)
+    def _ask(self, tasks: Sequence[Task], time_limit: float) -> list[Outcome]:
+        outcomes: list[Outcome | None] = [None] * len(tasks)
         pending = deque(range(len(tasks)))
         tried: set[int] = set()
         while len(self._workers) < self._size:
-            self._workers.append(_Worker(self._memory_limit))
+            self._workers.append(_Worker(self._memory_limit, self._judge))
         while pending or any(worker.is_busy for worker in self._workers):
             for worker in self._workers:
                 if worker.is_idle and pending:
@@ -130,24 +157,19 @@ class Pool:
                     tried.add(outcome.task)
                     pending.appendleft(outcome.task)
                 elif outcome is not None:
-                    verdicts[outcome.task] = Verdict(_FINAL[outcome.status], outcome.seconds)
+                    outcomes[outcome.task] = outcome
                 if worker.in_doubt:
                     self.replaced_workers += 1
                     self.stale_replies += worker.stale_replies
                     worker.stop()
-                    self._workers[place] = _Worker(self._memory_limit, failed_starts=worker.failed_starts)
-        assert None not in verdicts
-        return [verdict for verdict in verdicts if verdict is not None]
-
-    def _stop(self) -> None:
-        for worker in self._workers:
-            worker.stop()
-        self._workers = []
+                    self._workers[place] = _Worker(self._memory_limit, self._judge, worker.failed_starts)
+        assert None not in outcomes
+        return [outcome for outcome in outcomes if outcome is not None]
 
     def _forget(self) -> None:
         """In a forked child: the workers are the parent's."""
         self._lock = threading.Lock()
-        self._workers = []
+        self._workers.clear()
 
 
 class _Worker:
@@ -155,13 +177,8 @@ class _Worker:
 
     _ids = count()
 
-    def __init__(self, memory_limit: int, failed_starts: int = 0) -> None:
-        if importlib.util.find_spec("math_verify") is None:
-            raise MissingExtraError(
-                "grading this answer needs math-verify: pip install 'sfpo[trl]', or math-verify alone",
-                name="math_verify",
-            )
-        command = [sys.executable, str(_SUPERVISOR), str(memory_limit), str(os.getpid())]
+    def __init__(self, memory_limit: int, judge: Sequence[str] = MATHS, failed_starts: int = 0) -> None:
+        command = [sys.executable, str(_SUPERVISOR), str(memory_limit), str(os.getpid()), *judge]
         with _starting:
             # A session of its own: Ctrl-C is for the caller, and one signal ends the supervisor together with its child.
             self._process = subprocess.Popen(
@@ -209,7 +226,7 @@ class _Worker:
         """Moves bytes where there are any, without waiting. What became of the request in hand, once that is known.
 
         Raises:
-            RuntimeError: this worker, like those before it, does not start.
+            StartError: this worker, like those before it, does not start.
         """
         self._write()
         messages = self._inbox.receive()
@@ -217,6 +234,8 @@ class _Worker:
         for message in messages or ():
             if not self._ready and message == {"ready": True}:
                 self._ready, self.failed_starts, self.deadline = True, 0, float("inf")
+            elif not self._ready and "failed" in message:
+                raise StartError(message["failed"])
             elif self.is_busy and message.get("id") == self._id:
                 outcome = self._finish(message["status"], message["seconds"])
             else:
@@ -233,7 +252,7 @@ class _Worker:
                         if messages is None
                         else f"did not start within {_START_LIMIT:.0f} seconds"
                     )
-                    raise RuntimeError(f"a grading worker {how}")
+                    raise StartError(f"a grading worker {how}")
         if self.in_doubt and self.is_busy:
             return self._finish("lost" if messages is None else "stalled", 0.0)
         return outcome
@@ -264,6 +283,12 @@ class _Worker:
         self.replies.close()
         # Popen would warn about, and try to reap, a process that is not this process's child.
         self._process.returncode = 0
+
+
+def _stop(workers: list[_Worker]) -> None:
+    for worker in workers:
+        worker.stop()
+    workers.clear()
 
 
 def _wait(workers: Sequence[_Worker]) -> None:

@@ -35,13 +35,17 @@ def math_reward(
     pairs = [(gold, final_text(c)) for gold, c, ok in zip(golds, completions, valid, strict=True) if ok]
     verdicts = grade_all(pairs)
     if log_metric is not None and completions:
-        counted: tuple[Status, ...] = ("unparseable", "timeout", "error")
-        for status in counted:
-            share = sum(verdict.status == status for verdict in verdicts) / max(1, len(verdicts))
-            log_metric(f"grading/{status}", share)
+        log_faults(log_metric, [verdict.status for verdict in verdicts])
         log_metric("grading/invalid_gold", 1 - sum(valid) / len(valid))
     rewards = iter(verdicts)
     return [float(next(rewards).correct) if ok else None for ok in valid]
+
+
+def log_faults(log_metric: Callable[[str, float], None], statuses: Sequence[str]) -> None:
+    """The shares of answers that were not judged, by the reason."""
+    counted: tuple[Status, ...] = ("unparseable", "timeout", "error")
+    for status in counted:
+        log_metric(f"grading/{status}", statuses.count(status) / max(1, len(statuses)))
 
 
 def format_reward(completions: Sequence[Completion], **columns: object) -> list[float]:

@@ -7,6 +7,8 @@ the gold.
 from __future__ import annotations
 
 import re
+import sys
+from collections.abc import Callable
 from fractions import Fraction
 from itertools import product
 from typing import Any, Literal
@@ -42,6 +44,15 @@ _BASES = {
     "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10, "eleven": 11,
     "twelve": 12, "sixteen": 16,
 }  # fmt: skip
+
+
+def load_judge() -> Callable[[str, str], Verdict]:
+    """`judge_response`, ready for a supervisor."""
+    # Answers may have any number of digits here: the limits of time and memory hold.
+    sys.set_int_max_str_digits(0)
+    # The parser builds its tables with its first formula: here once, instead of in every child.
+    judge_response("x+1", r"\boxed{1+x}")
+    return judge_response
 
 
 def judge_response(gold: str, response: str) -> Verdict:

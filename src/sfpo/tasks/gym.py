@@ -1,4 +1,7 @@
-"""Any procedural task of reasoning-gym, graded by its own scorer; wrong numbers that contain the right one's digits get 0."""
+"""Any procedural task of reasoning-gym, graded by its own scorer; wrong numbers that contain the right one's digits get 0.
+
+The scorer runs in worker processes (`gym_scorer.py`) with the limits of the mathematical grader: what a model wrote can
+neither hold up the training process nor eat its memory."""
 
 import re
 from collections.abc import Callable
@@ -10,12 +13,17 @@ from datasets import Dataset
 from reasoning_gym.factory import DATASETS
 
 from sfpo.errors import UsageError
-from sfpo.grading import final_text
+from sfpo.grading import Pool, final_text
 from sfpo.grading.extract import READ_AT_ONCE, committed_answer
+from sfpo.grading.grade import TIME_LIMIT
+from sfpo.grading.pool import FINAL, StartError
+from sfpo.grading.pool import Task as Question
+from sfpo.grading.reward import log_faults
 from sfpo.tasks.catalog import check_gym
+from sfpo.tasks.gym_scorer import packed
 from sfpo.tasks.task import Reward, Task, is_held_out
 
-_TAGGED = re.compile(r"<answer>\s*(.*?)\s*</answer>", re.DOTALL)
+_TAGGED = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 _BOX = re.compile(r"\\boxed(?![A-Za-z])")
 _NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?")
 
@@ -37,7 +45,7 @@ def load(name: str, parameters: list[str], train_problems: int, eval_problems: i
     settings = dict(_parameter(text) for text in parameters)
     # One problem shows whether reasoning-gym takes the parameters.
     _draw(name, settings, seed, 1, held_out=False, on_problem=_nothing)
-    scorer = reasoning_gym.create_dataset(name, seed=seed, size=1, **settings)
+    pool = Pool(judge=("sfpo.tasks.gym_scorer", packed((name, seed, settings))))
     entries: list[dict[str, Any]] = []
 
     def draw(on_problem: Callable[[], None]) -> tuple[Dataset, Dataset]:
@@ -46,14 +54,14 @@ def load(name: str, parameters: list[str], train_problems: int, eval_problems: i
         entries[:] = train + held_out
         return _dataset(train, first=0), _dataset(held_out, first=len(train))
 
-    return Task(f"gym:{name}", _reward(scorer, entries), train_problems, eval_problems, draw)
+    return Task(f"gym:{name}", _reward(pool, entries), train_problems, eval_problems, draw)
 
 
 def scored_text(response: str, gold: str) -> str:
     """What reasoning-gym's scorer gets to see of a response: a tagged answer as it is, the answer that the response commits
     to where that is boxed or a number is asked for, and its last line otherwise."""
     if tagged := _TAGGED.findall(response):
-        return str(tagged[-1])
+        return str(tagged[-1]).strip()
     asks_for_a_number = _NUMBER.fullmatch(gold.strip()) is not None
     if asks_for_a_number or _BOX.search(response):
         answer = committed_answer(response) if len(response) <= READ_AT_ONCE else None
@@ -114,16 +122,31 @@ def _dataset(entries: list[dict[str, Any]], first: int) -> Dataset:
     )
 
 
-def _reward(scorer: Any, entries: list[dict[str, Any]]) -> Reward:
-    def score(completions: list[Any], entry: list[int], **columns: Any) -> list[float | None]:
-        scores: list[float | None] = []
-        for completion, index in zip(completions, entry, strict=True):
-            problem = entries[index]
-            gold = str(problem["answer"]).strip()
-            answer = scored_text(final_text(completion), gold)
-            mark = float(scorer.score_answer(answer, problem))
-            scores.append(0.0 if mark < 1.0 and _contains_digits(answer, gold) else mark)
-        return scores
+def _reward(pool: Pool, entries: list[dict[str, Any]]) -> Reward:
+    def score(
+        completions: list[Any],
+        entry: list[int],
+        log_metric: Callable[[str, float], None] | None = None,
+        **columns: Any,
+    ) -> list[float | None]:
+        golds = [str(entries[index]["answer"]).strip() for index in entry]
+        answers = [scored_text(final_text(c), gold) for c, gold in zip(completions, golds, strict=True)]
+        try:
+            outcomes = pool.ask(
+                [Question(packed(entries[index]), answer) for index, answer in zip(entry, answers, strict=True)],
+                TIME_LIMIT,
+            )
+        except (StartError, OSError) as error:
+            raise UsageError(f"the processes that score answers with reasoning-gym do not start: {error}") from error
+        statuses = [outcome.status for outcome in outcomes]
+        if log_metric is not None and statuses:
+            log_faults(log_metric, [FINAL.get(status, "") for status in statuses])
+        # What a scorer cannot read, or not within its limits, is worth nothing.
+        marks = [0.0 if status in FINAL else float(status) for status in statuses]
+        return [
+            0.0 if mark < 1.0 and _contains_digits(answer, gold) else mark
+            for mark, answer, gold in zip(marks, answers, golds, strict=True)
+        ]
 
     return score
 
