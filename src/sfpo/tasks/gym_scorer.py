@@ -15,6 +15,7 @@ from typing import Any
 
 
 def packed(value: object) -> str:
+    """A value as text that a worker can make it of again."""
     return base64.b64encode(pickle.dumps(value)).decode()
 
 
