@@ -5,7 +5,7 @@ This makes `--examples` training problems of the task into conversations, trains
 `SFTTrainer`, and saves the model for `sfpo compare --model`. The held-out problems are never among them.
 
     python benchmarks/warm_start.py --model SmolLM2-135M-Instruct.Q4_1.gguf --task gym:spell_backward \\
-        --task_params min_word_len=3 max_word_len=4 --examples 512 --output_dir runs/warm
+        --task_params min_word_len=3 max_word_len=4 --examples 1024 --learning_rate 1e-4 --output_dir runs/smollm2-warm
 """
 
 import argparse

@@ -79,17 +79,16 @@ class EntropyGate:
             raise ValueError(f"the policy's entropy is {entropy}: the model has diverged or no token was scored")
         if self.includes_current:
             self._entropies.append(entropy)
-        self._judge(entropy)
+        # One that may open again is open whenever the entropy is not outside, also without a band to be outside of.
+        self.closed = self._is_outside(entropy) or (self.mode == "exit" and self.closed)
         if not self.includes_current:
             self._entropies.append(entropy)
         return 0.0 if self.closed else self.alpha
 
-    def _judge(self, entropy: float) -> None:
+    def _is_outside(self, entropy: float) -> bool:
         if len(self._entropies) < self.window:
             self.mean = self.std = self.z = None
-            # One that may open again is open without a band, also where a saved one was closed by a smaller window.
-            self.closed = self.closed and self.mode == "exit"
-            return
+            return False
         self.mean = math.fsum(self._entropies) / self.window
         self.std = math.sqrt(math.fsum((value - self.mean) ** 2 for value in self._entropies) / self.window)
         deviation = entropy - self.mean
@@ -98,8 +97,7 @@ class EntropyGate:
             self.z = deviation / self.std
         else:  # a constant entropy, up to the rounding of its mean
             self.z = 0.0 if abs(deviation) <= rounding else math.copysign(math.inf, deviation)
-        outside = (abs(self.z) if self.sides == "two" else self.z) >= self.threshold
-        self.closed = outside or (self.mode == "exit" and self.closed)
+        return (abs(self.z) if self.sides == "two" else self.z) >= self.threshold
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint must keep, as plain JSON values."""

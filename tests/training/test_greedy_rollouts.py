@@ -46,16 +46,7 @@ def test_a_greedy_completion_may_teach_where_a_group_does_not(logs, warnings):
 
 
 def test_the_records_keep_samples_alone(tmp_path):
-    small = (
-        "--max_steps",
-        "1",
-        "--per_device_train_batch_size",
-        "16",
-        "--eval_problems",
-        "8",
-        "--train_problems",
-        "64",
-    )
-    assert main(["train", *REMAX, *small, "--max_completion_length", "8", "--output_dir", str(tmp_path)]) == 0
+    small = "--max_steps 1 --per_device_train_batch_size 16 --eval_problems 8 --train_problems 64 --max_completion_length 8"
+    assert main(["train", *REMAX, *small.split(), "--output_dir", str(tmp_path)]) == 0
     rows = [json.loads(line) for line in (tmp_path / "completions.jsonl").read_text().splitlines()]
     assert len(rows) == 16

@@ -111,7 +111,7 @@ class Pool:
             MissingExtraError: math-verify is not installed.
             StartError: the workers do not start.
         """
-        if tasks and importlib.util.find_spec("math_verify") is None:
+        if tasks and not self._workers and importlib.util.find_spec("math_verify") is None:
             raise MissingExtraError(
                 "grading this answer needs math-verify: pip install 'sfpo[trl]', or math-verify alone",
                 name="math_verify",

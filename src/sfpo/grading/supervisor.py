@@ -1,10 +1,9 @@
 """The supervisor of a grading process: passes requests on to a child that it can end and fork anew.
 
 One JSON line per request, and one per reply, which repeats the request's id. What the judge needs, such as SymPy, is
-imported once, in the supervisor;
-a child is replaced in milliseconds when its answer took all the processor time it is allowed, when the wall clock says
-that something stopped it, and when it ran out of memory. The supervisor and its child end with their caller, even one
-that was killed.
+imported once, in the supervisor; a child is replaced in milliseconds when its answer took all the processor time it is
+allowed, when the wall clock says that something stopped it, and when it ran out of memory. The supervisor and its child end
+with their caller, even one that was killed.
 """
 
 from __future__ import annotations

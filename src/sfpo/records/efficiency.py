@@ -7,7 +7,8 @@
 - Near its ceiling a curve's maximum is decided by noise. So reductions are also given to `NEARLY` of the baseline's best.
 - Rollouts (or seconds) to the target are read off a variant's curve where it first reaches it, linear between
   evaluations; `math.inf` means never.
-- The reduction is the baseline's figure over the variant's, 0 where the variant never reaches the target. Where its curve is
+- The reduction is the baseline's figure over the variant's, 0 where the variant never reaches the target. It is 0, too, where
+  the baseline alone is there before any training, as one that only falls. Where the variant's curve is
   there before any training, no ratio says how much that saves: this is "from the start", a value of its own.
 - `TOO_FEW` evaluations or fewer show no curve: the mean over neighbours then spans all of the training.
 - 95 % intervals are bootstrapped over seeds (percentiles). A draw takes the same seeds of variant and baseline, which

@@ -129,12 +129,12 @@ def _reward(pool: Pool, entries: list[dict[str, Any]]) -> Reward:
         log_metric: Callable[[str, float], None] | None = None,
         **columns: Any,
     ) -> list[float | None]:
+        problems = {index: packed(entries[index]) for index in set(entry)}  # a group shares one
         golds = [str(entries[index]["answer"]).strip() for index in entry]
         answers = [scored_text(final_text(c), gold) for c, gold in zip(completions, golds, strict=True)]
         try:
             outcomes = pool.ask(
-                [Question(packed(entries[index]), answer) for index, answer in zip(entry, answers, strict=True)],
-                TIME_LIMIT,
+                [Question(problems[index], answer) for index, answer in zip(entry, answers, strict=True)], TIME_LIMIT
             )
         except (StartError, OSError) as error:
             raise UsageError(f"the processes that score answers with reasoning-gym do not start: {error}") from error

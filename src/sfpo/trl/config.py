@@ -17,9 +17,9 @@ else:
     _HostConfig = object
 
 REMAX = "remax"
+"""The estimator of advantages that compares with a greedy completion."""
 GREEDY = "is_greedy"
 """The column by which reward functions tell ReMax's greedy completions from samples."""
-"""The estimator of advantages that compares with a greedy completion."""
 
 
 @dataclass
